@@ -69,6 +69,7 @@
 //! | `smtp` | | sends mail by SMTP: [`SmtpNotifier`](message::SmtpNotifier) |
 //! | `qr` | | QR codes for authenticator apps, see [`totp`] |
 //! | `redis` | | keeps rate limits in Redis, see [`rate_limit`] |
+//! | `captcha` | | draws and speaks digits: [`PictureCaptcha`](captcha::PictureCaptcha); the other kinds of [`captcha`] need no feature |
 //! | `strength` | | checks how hard a new password is to guess, if this is configured |
 //! | `metrics` | | counts events in `portcullis_events_total` through the `metrics` facade |
 //! | `test-util` | | mock clock, recording notifier, cheap hashing, [`test_kit`]: see [`guide::testing`] |
@@ -84,6 +85,7 @@ pub mod attempt;
 pub mod audit_log;
 pub mod base;
 pub mod bootstrap;
+pub mod captcha;
 pub mod challenge;
 pub mod config;
 mod confirmation;
@@ -165,6 +167,7 @@ impl Portcullis {
     /// - If there is a notifier: resetting a forgotten password, changing the mail address, and
     ///   adding or removing sign-in names.
     /// - If text messages can be sent: changing the phone number.
+    /// - If there is a [captcha]: the routes that offer it.
     /// - If a source of memberships is set: the user's own [memberships](membership).
     ///
     /// You can also merge the `routes` of single capabilities. This is the only way to mount the
@@ -181,6 +184,9 @@ impl Portcullis {
             .merge(login_name::routes(self));
         if self.context().notifier.is_some() {
             router = router.merge(password_reset::routes(self));
+        }
+        if self.captchas().are_on() {
+            router = router.merge(captcha::routes(self));
         }
         if self.context().membership_source.is_some() {
             router = router.merge(membership::routes(self));

@@ -251,6 +251,56 @@ where
     }
 }
 
+/// The answer of another service.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HttpAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl HttpAnswer {
+    /// Takes the status and the body.
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, body: body.into() }
+    }
+}
+
+/// Asks another service, such as the provider of a captcha. Portcullis brings no HTTP client: implement
+/// this with the one of your application. Follow no redirects, check certificates, and read no more
+/// than a megabyte. It runs like [`SessionInfo`].
+///
+/// ```
+/// use portcullis::port::{HookFuture, HttpAnswer, HttpClient};
+///
+/// struct Http(reqwest::Client);
+///
+/// impl HttpClient for Http {
+///     fn post_form<'a>(
+///         &'a self,
+///         url: &'a str,
+///         fields: &'a [(&'a str, &'a str)],
+///     ) -> HookFuture<'a, HttpAnswer> {
+///         Box::pin(async move {
+///             let answer = self.0.post(url).form(fields).send().await?;
+///             let status = answer.status().as_u16();
+///             Ok(HttpAnswer::new(status, answer.bytes().await?))
+///         })
+///     }
+/// }
+/// ```
+pub trait HttpClient: Send + Sync + 'static {
+    /// Sends these fields as a form (`application/x-www-form-urlencoded`) with `POST`, and returns the
+    /// answer, whatever its status is.
+    fn post_form<'a>(
+        &'a self,
+        url: &'a str,
+        fields: &'a [(&'a str, &'a str)],
+    ) -> HookFuture<'a, HttpAnswer>;
+}
+
 /// Counts how often something happens, for all nodes that share it. See
 /// [`rate_limit`](crate::rate_limit).
 pub trait RateLimiter: Send + Sync + 'static {

@@ -31,6 +31,7 @@ use sea_orm_migration::prelude::{DynIden, IntoIden, MigrationTrait};
 mod account;
 mod attempt;
 mod audit_log;
+mod captcha;
 mod catalogue;
 mod challenge;
 mod lock;
@@ -70,6 +71,7 @@ impl MigratorTrait for List {
             Box::new(maintenance::Migration),
             Box::new(new_device::Migration),
             Box::new(second_factor::Migration),
+            Box::new(captcha::Migration),
         ]
     }
 

@@ -277,6 +277,15 @@ pub(crate) enum Purpose {
     TotpSeed,
     /// Digests of recovery codes.
     RecoveryCode,
+    /// The digits of captchas.
+    #[cfg(feature = "captcha")]
+    CaptchaAnswer,
+    /// Signatures of proofs of work.
+    CaptchaSignature,
+    /// Digests of the sources and names that may need a captcha.
+    CaptchaSubject,
+    /// Digests of the tokens of captchas.
+    CaptchaToken,
 }
 
 impl Purpose {
@@ -304,6 +313,11 @@ impl Purpose {
             Self::CodeOfToken => "code of token",
             Self::TotpSeed => "totp seed",
             Self::RecoveryCode => "recovery code",
+            #[cfg(feature = "captcha")]
+            Self::CaptchaAnswer => "captcha answer",
+            Self::CaptchaSignature => "captcha signature",
+            Self::CaptchaSubject => "captcha subject",
+            Self::CaptchaToken => "captcha token",
         }
     }
 }
@@ -473,6 +487,11 @@ mod tests {
             Purpose::CodeOfToken,
             Purpose::TotpSeed,
             Purpose::RecoveryCode,
+            #[cfg(feature = "captcha")]
+            Purpose::CaptchaAnswer,
+            Purpose::CaptchaSignature,
+            Purpose::CaptchaSubject,
+            Purpose::CaptchaToken,
         ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {

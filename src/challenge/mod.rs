@@ -96,7 +96,7 @@
 //! # What it does not do
 //! - It is no second factor by itself. It only shows that the owner of the account received a code,
 //!   and it finishes no sign-in.
-//! - It does not draw captchas.
+//! - It does not draw captchas. For a sign-in or a registration, see [`captcha`](crate::captcha).
 //!
 //! # Routes
 //! There are none. Your handlers start and answer challenges.

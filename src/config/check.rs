@@ -104,6 +104,7 @@ impl Config {
         self.check_mail(&mut check);
         self.check_permission(&mut check);
         self.check_attempts(&mut check);
+        self.check_captcha(&mut check);
         self.check_retention(&mut check);
         self.check_totp(&mut check);
         check.refuse_if(

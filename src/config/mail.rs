@@ -187,7 +187,7 @@ impl Config {
     }
 
     /// Returns the host of the links, without its port.
-    fn link_host(&self) -> Option<String> {
+    pub(crate) fn link_host(&self) -> Option<String> {
         let base = self.link_base()?;
         let (_, authority) = base.origin.as_str().split_once("://")?;
         let host = match authority.rsplit_once(':') {

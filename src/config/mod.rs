@@ -14,12 +14,14 @@ use crate::base::public_url::PublicUrl;
 use crate::base::rate::Quota;
 use crate::base::secret::Secret;
 
+pub mod captcha;
 pub mod check;
 pub mod env;
 pub mod mail;
 pub mod retention;
 pub mod totp;
 
+pub use captcha::CaptchaConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use retention::RetentionConfig;
 pub use totp::{TotpAlgorithm, TotpConfig};
@@ -48,6 +50,8 @@ pub struct Config {
     pub challenge: ChallengeConfig,
     /// Failed attempts to sign in: delays and locks.
     pub attempts: AttemptConfig,
+    /// When a captcha is needed, and its limits.
+    pub captcha: CaptchaConfig,
     /// Verification of addresses.
     pub verification: VerificationConfig,
     /// Changes of the mail address and the phone number.

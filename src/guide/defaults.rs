@@ -147,6 +147,24 @@
 //! | `rate.timeout` | 250 ms | a limit must not be slower than what it protects; after that, a quarter of the limit applies, counted locally |
 //! | events | the first refusal of a rule and subject in a minute, 100 subjects a minute | a client that is refused in a loop must not fill a table. Not configurable |
 //!
+//! # Captchas
+//!
+//! Nothing of this is used without a [captcha](crate::captcha).
+//!
+//! | setting | default | reason |
+//! |---|---|---|
+//! | [`captcha`](crate::Builder::captcha) | none | each kind costs people time, or gives data to a third party. Only you know what your users can do |
+//! | `captcha.login_after` | 5 failures | people usually remember a forgotten password within five attempts. Delays begin at the sixth |
+//! | `captcha.register_after`, `forgot_after` | 3 requests | one person needs one, and a household two |
+//! | `captcha.window` | 10 min from the first failure | like the window of [attempts](#failed-attempts) |
+//! | `captcha.lifetime` | 5 min | long enough to hear the digits twice and to fill a form. At least 30 s and at most an hour |
+//! | `captcha.tries` | 3 | people mistype a digit; a guess is right once in a million |
+//! | `captcha.fetches` | 10 | a page that is loaded again, and both the picture and the sound. More would only cost time to draw |
+//! | `captcha.per_source` | 30 a minute | each picture is a row, and drawing takes some milliseconds |
+//! | `captcha.workers`, `wait` | 2 at once, 5 s | drawing never takes the threads of requests or of password hashes; then 503 with `Retry-After` |
+//! | `captcha.provider_timeout` | 5 s | a provider that hangs must not hold requests. Then the answer is 503: without an answer nobody gets through |
+//! | digits of a picture | 6 | a guess is right once in a million. Not configurable |
+//!
 //! # Database
 //!
 //! | setting | default | reason |

@@ -57,6 +57,16 @@
 //! | `already_verified` | 409 | the address is already verified |
 //! | `challenge_required` | 403 | the route requires an answered challenge; `purpose` says which one |
 //!
+//! # Captchas
+//!
+//! | code | status | cause |
+//! |---|---|---|
+//! | `captcha_required` | 403 | the request needs a [captcha](crate::captcha). The member `captcha` has its `kind` and `action` |
+//! | `wrong_captcha` | 403 | the captcha was not solved, is used or expired, or is for another action; ask for a new one |
+//! | `captcha_not_found` | 404 | the picture is used or expired, or was fetched too often; ask for a new one |
+//! | `invalid_action` | 422 | the `action` is not 1 to 48 lower-case letters, digits, dashes or underscores |
+//! | `captcha_unavailable` | 503 | the provider of the captcha did not answer; nobody gets through without it |
+//!
 //! # Sign-in, registration, passwords
 //!
 //! | code | status | cause |

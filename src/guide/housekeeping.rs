@@ -59,6 +59,8 @@
 //! |---|---|---|
 //! | `auth_session`, `auth_session_data` | 7 days after the end; visitors: one hour | `retention.sessions` |
 //! | `auth_challenge`, `auth_challenge_start` | one hour after a code or link expired | `retention.challenges` |
+//! | `auth_captcha` | one hour after it expired | `retention.challenges` |
+//! | `auth_captcha_failures` | until the window has passed | `captcha.window` |
 //! | `auth_attempt` | 24 hours | `retention.attempts` |
 //! | `auth_rate` | until the limit has recovered | |
 //! | `auth_outbox`, `auth_outbox_limit` | 24 hours after sending | `mail.keep` |

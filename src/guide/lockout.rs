@@ -121,7 +121,8 @@
 //!   per account.
 //! - **A lock until an operator removes it.** Then a script of ten lines could lock everyone out. NIST SP
 //!   800-63B-4 (3.2.2) allows at most a hundred consecutive failures, and recommends delays before that.
-//! - **A captcha.** It slows down people more than programs. You can add one in front.
+//! - **A captcha.** Programs solve it too, so nothing here relies on one. A [captcha](crate::captcha) can make
+//!   attempts more expensive before a delay begins.
 //! - **A mail to the owner for every failure.** The owner would stop reading them.
 //!
 //! # Remaining limitations

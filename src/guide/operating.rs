@@ -34,6 +34,7 @@
 //! | `password_reset_without_notifier` | The routes for a forgotten password are mounted, but there is no notifier, so nobody gets a link. | Give the builder a notifier, or do not mount the routes. |
 //! | `mail_login_without_notifier` | The routes of the sign-in by mail are mounted, but there is no notifier, so nobody gets a mail. | Give the builder a notifier, or do not mount the routes. |
 //! | `totp_seed_unreadable` | The seed of an authenticator cannot be decrypted: it was encrypted with a secret that is not configured any more. Its owner cannot sign in with it. | Configure the secret again, after the newest one. Without it, remove the factor with `accounts().set_enrolled_factors(..)`, and ask the owner to set up a new authenticator. |
+//! | `captcha_without_another_way` | A captcha was asked for at a sign-in, and the routes of the sign-in by mail are not mounted. People who cannot solve it cannot sign in from a new device. | Mount [`mail_login::routes`](crate::mail_login), set `captcha.login_after` to `None`, or use a proof of work. |
 //! | `maintenance_overdue` | This process has run for three days, and no maintenance ran on any node in that time. Tables grow without limit. | Spawn `auth.maintenance().every(..)`, or let a scheduler call `auth.maintenance().run()`. If it is already called, check its errors. |
 //!
 //! # Warnings and errors in the log
@@ -58,6 +59,7 @@
 //! | "a template failed" | One of your templates cannot be rendered. The message is not sent. | Correct the template. `build()` found no error because it uses sample values. |
 //! | "a message could not be sent" | The mail server refused the message or did not answer. Portcullis retries; after the last attempt it writes an event `message_failed`. | Check the mail server. |
 //! | "the list of breached passwords did not answer" | New passwords are accepted without this check, or refused, depending on `password.breached_outage`. | Check the list. |
+//! | "a provider of captchas cannot be asked" | The provider did not answer in time, or its answer cannot be used; `error` says why. Requests that need a captcha are answered 503. | Check the connection to the provider, and the secret that you gave to `HostedCaptcha`. |
 //! | "a stored password is unusable" | The hash of an account cannot be verified. `reason` says why: a pepper that is not configured, parameters above the cost limit, or a malformed hash. The owner gets the answer for a wrong password. | Configure the pepper again, or ask the owner to reset the password. |
 //! | "maintenance failed and will be retried" | A run ended with an error. | Check the database. |
 //! | "an unverified account was kept: the database refuses to delete it; a table of the application that points to it needs ON DELETE CASCADE" | A foreign key of one of your tables, or a trigger, prevented maintenance from deleting the account. `error` says which one. Later runs skip this account. | Add `ON DELETE CASCADE`, or delete such accounts yourself. |

@@ -17,6 +17,7 @@
 //! | codes and links: their purpose and address; only digests of the codes | `auth_challenge`, `auth_challenge_start` | an hour after their end |
 //! | messages: recipient and content are encrypted, and the content is deleted when it is sent | `auth_outbox`, `auth_outbox_limit` | 24 hours after sending |
 //! | requests, counted by keyed digests; only with `rate.store = database` | `auth_rate` | until the limit has recovered |
+//! | failures before a [captcha](crate::captcha): keyed digests of names and sources | `auth_captcha_failures` | 10 minutes |
 //! | attempts to sign in: keyed digests of names, and the network address | `auth_attempt` | 24 hours |
 //! | events: what happened, when, and the network address | `auth_event` | 180 days |
 //! | denials, counted by rule and minute | `auth_denial` | 30 days |

@@ -56,7 +56,9 @@
 //! # Errors
 //! `invalid_credentials` (401), `session_ended` (401), `wrong_password`, `wrong_code` (403), `factor_not_enrolled`,
 //! `factor_used_already` and `session_limit` (409), `bearer_not_enabled` (400), `rate_limited` (429),
-//! `overloaded` and `unavailable` (503); `too_many_attempts` (429), only if limits are revealed.
+//! `overloaded` and `unavailable` (503); `too_many_attempts` (429), only if limits are revealed; with a
+//! [captcha](crate::captcha) also `captcha_required`, `wrong_captcha` (403) and `captcha_unavailable`
+//! (503).
 
 use std::time::Duration;
 
@@ -72,6 +74,7 @@ use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault, transaction};
+use crate::captcha::{CaptchaError, CaptchaResponse, Guarded};
 use crate::confirmation;
 use crate::flow::password_attempt::{self, Attempted, Whose};
 use crate::flow::sign_in::{self, Made, NewSession};
@@ -108,6 +111,7 @@ pub struct Credentials {
     password: Password,
     remember: bool,
     transport: Transport,
+    captcha: Option<CaptchaResponse>,
 }
 
 impl Credentials {
@@ -118,7 +122,14 @@ impl Credentials {
             password: password.into().into(),
             remember: true,
             transport: Transport::Cookie,
+            captcha: None,
         }
+    }
+
+    /// Adds the answer to a [captcha](crate::captcha) for the action `login`.
+    pub fn captcha(mut self, response: CaptchaResponse) -> Self {
+        self.captcha = Some(response);
+        self
     }
 
     /// Sets whether the session is remembered after the browser closes. The default is `true`.
@@ -164,6 +175,9 @@ pub enum LoginError {
         /// The time to wait before the next attempt.
         retry_after: Duration,
     },
+    /// A captcha is needed, or its answer is wrong.
+    #[error(transparent)]
+    Captcha(#[from] CaptchaError),
     /// There were too many sign-ins under this name.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
@@ -189,7 +203,7 @@ problem! {
         Self::FactorUsedAlready => CONFLICT, "factor_used_already";
         Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
     }
-    passes on { RateLimited, Session, Refused, Fault }
+    passes on { Captcha, RateLimited, Session, Refused, Fault }
     retry_after {
         Self::TooManyAttempts { retry_after } => *retry_after,
     }
@@ -227,6 +241,7 @@ impl Login<'_> {
     ///
     /// # Errors
     /// [`LoginError::InvalidCredentials`] if the name, the password or the account is wrong;
+    /// [`LoginError::Captcha`], if the builder has a [captcha](crate::captcha);
     /// [`LoginError::RateLimited`]; [`LoginError::TooManyAttempts`], only if limits are revealed; a
     /// hook's refusal; an outage, or too many passwords at once, as 503.
     pub async fn with_password(
@@ -239,6 +254,13 @@ impl Login<'_> {
             return Err(LoginError::InvalidCredentials);
         }
         let asked = self.find(&credentials.login, client).await?;
+        let captcha = match asked.device.known() {
+            Some(_) => None,
+            None => self.auth.captchas().guard(Guarded::Login, &[&asked.name], client),
+        };
+        if let Some(captcha) = &captcha {
+            captcha.admit(credentials.captcha.as_ref()).await?;
+        }
         let attempts = self.auth.attempts();
         let subject = attempts.subject(asked.row.as_ref(), &asked.name);
         let subject = subject.on_device(self.auth, asked.device.known());
@@ -255,6 +277,9 @@ impl Login<'_> {
         });
         let (Some(row), Checked::Right { outdated }) = (row, checked) else {
             self.fail(ticket, asked.row.as_ref(), checked, client, now).await?;
+            if let Some(captcha) = &captcha {
+                captcha.failed().await?;
+            }
             return Err(LoginError::InvalidCredentials);
         };
         // Replacing an old hash is optional: the sign-in succeeds without it.

@@ -11,6 +11,7 @@ use super::Credentials;
 use super::basic::BasicCredentials;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::captcha::CaptchaResponse;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
@@ -34,12 +35,15 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 .keeps(&["login", "remember"])
                 .refuses(&[
                     "bearer_not_enabled",
+                    "captcha_required",
+                    "captcha_unavailable",
                     "invalid_basic_authorization",
                     "invalid_credentials",
                     "multiple_credentials",
                     "session_ended",
                     "session_limit",
                     "too_many_attempts",
+                    "wrong_captcha",
                 ]),
             row(Method::POST, "/logout", logout)
                 .answers(&[StatusCode::NO_CONTENT])
@@ -78,6 +82,9 @@ struct LoginBody {
     remember: Option<bool>,
     #[serde(default)]
     transport: Transport,
+    #[serde(alias = "altcha", alias = "cf-turnstile-response", alias = "h-captcha-response")]
+    captcha: Option<String>,
+    captcha_id: Option<String>,
 }
 
 async fn login(
@@ -88,7 +95,8 @@ async fn login(
     OptionalBody(body): OptionalBody<LoginBody>,
 ) -> Result<Response, Rejection> {
     let empty = body.is_none();
-    let LoginBody { login, password, remember, transport } = body.unwrap_or_default();
+    let LoginBody { login, password, remember, transport, captcha, captcha_id } =
+        body.unwrap_or_default();
     let (login, password) = match (login, password) {
         (Some(login), Some(password)) => (login, password),
         // Names in the body win: a browser sends what a proxy's own prompt was told to everywhere. So
@@ -104,8 +112,9 @@ async fn login(
         (None, Some(_)) => return Err(missing("login")),
     };
     route::check_transport(&auth, transport)?;
-    let credentials = Credentials { login, password, remember: true, transport }
-        .remember(route::remembers(remember, &headers));
+    let captcha = CaptchaResponse::given(captcha, captcha_id);
+    let remember = route::remembers(remember, &headers);
+    let credentials = Credentials { login, password, remember, transport, captcha };
     let outcome =
         auth.login().replacing(&extensions).await?.with_password(credentials, &client).await?;
     Ok(signed_in(StatusCode::OK, outcome.into_issued()))

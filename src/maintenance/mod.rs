@@ -27,6 +27,8 @@
 //! | session data | when no session of its lineage is left | |
 //! | challenges (codes and links), and the time when one was last sent | an hour after they became invalid | `challenges` |
 //! | records of attempts | after 24 hours, and only when no rule reads them any more | `attempts` |
+//! | captchas | an hour after they expired | `challenges` |
+//! | counts of failures for captchas | when their window has passed | |
 //! | rates in the database | when their period has passed | |
 //! | messages that were sent or given up | after 24 hours | [`mail.keep`](crate::config::MailConfig::keep) |
 //! | counts of messages for each recipient | when their hour has passed | |
@@ -114,6 +116,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::id::LineageId;
 use crate::base::problem::ErrorChain;
 use crate::base::transaction::{Db, Fault, transaction};
+use crate::captcha::store as captcha_store;
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::new_device::{self, store as new_device_store};
@@ -159,6 +162,8 @@ pub struct MaintenanceReport {
     pub challenges: u64,
     /// Records of attempts.
     pub attempts: u64,
+    /// Captchas, and counts of failures for them.
+    pub captchas: u64,
     /// Rates in the database.
     pub rates: u64,
     /// Messages, and counts of messages.
@@ -185,12 +190,13 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 13] {
+    fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
             ("challenges", self.challenges),
             ("attempts", self.attempts),
+            ("captchas", self.captchas),
             ("rates", self.rates),
             ("messages", self.messages),
             ("events", self.events),
@@ -372,6 +378,13 @@ impl Sweep<'_> {
         let cool_down = config.challenge.cool_down.max(LONGEST_COOL_DOWN);
         let before = now.minus(kept.challenges.max(cool_down));
         self.batches(&db, challenges, || challenge_store::purge_starts(&executor, before, BATCH))
+            .await?;
+
+        let before = now.minus(kept.challenges);
+        let captchas = &mut report.captchas;
+        self.batches(&db, captchas, || captcha_store::purge(&executor, before, BATCH)).await?;
+        let before = now.minus(config.captcha.window);
+        self.batches(&db, captchas, || captcha_store::purge_failures(&executor, before, BATCH))
             .await?;
 
         let before = now.minus(kept.attempts);

@@ -17,6 +17,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Txn, transaction};
+use crate::captcha;
 use crate::config::RateStore;
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -139,6 +140,8 @@ async fn remove(txn: &Txn<'_>, context: &Context, row: &account::Model) -> Resul
     store::remove_with(txn, "auth_challenge_start", "subject", &subjects).await?;
     let subjects = subjects_about(context, id, &names);
     store::remove_with(txn, "auth_attempt", "subject", &subjects).await?;
+    let failures = captcha::subjects_about(context, &names);
+    store::remove_with(txn, "auth_captcha_failures", "subject", &failures).await?;
     let traces = outbox::traces_of(context, &names);
     store::remove_with(txn, "auth_outbox", "recipient", &traces.recipients).await?;
     store::remove_with(txn, "auth_outbox_limit", "digest", &traces.counts).await?;

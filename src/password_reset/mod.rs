@@ -105,7 +105,8 @@
 //!
 //! # Errors
 //! `invalid_reset_token` (400), `reset_token_used` (409), `invalid_fields` (422);
-//! `too_many_attempts` (429), only with `attempts.reveal_lockout`.
+//! `too_many_attempts` (429), only with `attempts.reveal_lockout`. With a [captcha](crate::captcha) also
+//! `captcha_required`, `wrong_captcha` (403) and `captcha_unavailable` (503).
 //!
 //! # Standard
 //! OWASP Forgot Password Cheat Sheet, ASVS 5.0 6.4, NIST SP 800-63B-4 4.2.
@@ -124,6 +125,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault, transaction};
+use crate::captcha::{CaptchaError, CaptchaResponse, Guarded};
 use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::hook::{ChangingPassword, HookList, NamesBefore, NamesCause, NamesChange, from_hooked};
@@ -164,6 +166,9 @@ pub enum PasswordResetError {
         /// The time to wait before the next attempt.
         retry_after: Duration,
     },
+    /// A captcha is needed, or its answer is wrong.
+    #[error(transparent)]
+    Captcha(#[from] CaptchaError),
     /// This source asked too often. See [`rate_limit`](crate::rate_limit).
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
@@ -185,7 +190,7 @@ problem! {
         Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
         Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
     }
-    passes on { RateLimited, Refused, Fault }
+    passes on { Captcha, RateLimited, Refused, Fault }
     retry_after {
         Self::TooManyAttempts { retry_after } => *retry_after,
     }
@@ -265,16 +270,35 @@ impl PasswordReset<'_> {
     /// mail was sent.
     ///
     /// # Errors
+    /// [`PasswordResetError::Captcha`], if the builder has a [captcha](crate::captcha);
     /// [`PasswordResetError::TooManyAttempts`], only if limits are revealed;
     /// [`PasswordResetError::RateLimited`], for any name alike; an outage.
     pub async fn forgot(&self, login: &str, client: &ClientInfo) -> Result<(), PasswordResetError> {
+        self.forgot_with_captcha(login, None, client).await
+    }
+
+    /// The same with the answer to a [captcha](crate::captcha) for the action `forgot`.
+    ///
+    /// # Errors
+    /// As [`forgot`](Self::forgot).
+    pub async fn forgot_with_captcha(
+        &self,
+        login: &str,
+        captcha: Option<&CaptchaResponse>,
+        client: &ClientInfo,
+    ) -> Result<(), PasswordResetError> {
         let started = Stopwatch::start();
-        self.ask(login, client).await?;
+        self.ask(login, captcha, client).await?;
         started.alike().await;
         Ok(())
     }
 
-    async fn ask(&self, login: &str, client: &ClientInfo) -> Result<(), PasswordResetError> {
+    async fn ask(
+        &self,
+        login: &str,
+        captcha: Option<&CaptchaResponse>,
+        client: &ClientInfo,
+    ) -> Result<(), PasswordResetError> {
         self.auth.count_message(client).await?;
         let context = self.auth.context();
         let db = context.db();
@@ -290,6 +314,16 @@ impl PasswordReset<'_> {
         let row = found.as_ref().map(|(_, row)| row);
         let attempts = self.auth.attempts();
         let device = devices.look_up(&shown, row.map(|row| (row.id, row.epoch))).known();
+        let captchas = self.auth.captchas();
+        let guard = match device {
+            Some(_) => None,
+            None => captchas.guard(Guarded::Forgot, &[name], client),
+        };
+        if let Some(guard) = guard {
+            guard.admit(captcha).await?;
+            // Each request counts, because nobody has proved anything yet.
+            guard.failed().await?;
+        }
         let subject = attempts.subject(row, name).on_device(self.auth, device);
         let ticket = match attempts.take(AttemptKind::Forgot, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::captcha::CaptchaResponse;
 use crate::guard::description::RouteBody;
 use crate::handle::Portcullis;
 use crate::password::Password;
@@ -30,7 +31,12 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 .takes(RouteBody::JsonOrForm)
                 .keeps(&["login"])
                 .answers(&[StatusCode::ACCEPTED])
-                .refuses(&["too_many_attempts"]),
+                .refuses(&[
+                    "captcha_required",
+                    "captcha_unavailable",
+                    "too_many_attempts",
+                    "wrong_captcha",
+                ]),
             row(Method::POST, "/password/reset/check", check)
                 .takes(RouteBody::JsonOrForm)
                 .answers(&[StatusCode::NO_CONTENT])
@@ -53,6 +59,9 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
 #[serde(deny_unknown_fields)]
 struct ForgotBody {
     login: String,
+    #[serde(alias = "altcha", alias = "cf-turnstile-response", alias = "h-captcha-response")]
+    captcha: Option<String>,
+    captcha_id: Option<String>,
 }
 
 async fn forgot(
@@ -60,7 +69,8 @@ async fn forgot(
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<ForgotBody>,
 ) -> Result<Response, Rejection> {
-    auth.password_reset().forgot(&body.login, &client).await?;
+    let captcha = CaptchaResponse::given(body.captcha, body.captcha_id);
+    auth.password_reset().forgot_with_captcha(&body.login, captcha.as_ref(), &client).await?;
     let body = serde_json::json!({ "result": "accepted" });
     Ok((StatusCode::ACCEPTED, route::json(&body)).into_response())
 }

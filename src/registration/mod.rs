@@ -66,7 +66,8 @@
 //! `email_taken`, `phone_taken` (409), `rate_limited` (429): the source registered too often,
 //! whatever the names ([`registrations`](crate::config::RateConfig::registrations)), found too many
 //! names taken ([`taken_names`](crate::config::RateConfig::taken_names)) or asked for too many
-//! messages ([`per_source`](crate::config::MailConfig::per_source)).
+//! messages ([`per_source`](crate::config::MailConfig::per_source)). With a [captcha](crate::captcha)
+//! also `captcha_required`, `wrong_captcha` (403) and `captcha_unavailable` (503).
 //!
 //! # Events
 //! `user_created`; `user_create_fail` for the account whose name another person wanted to register,
@@ -93,6 +94,7 @@ use crate::base::id::AccountId;
 use crate::base::invalid_field::InvalidField;
 use crate::base::problem::{Problem, Refusal, problem};
 use crate::base::transaction::{Fault, Txn, is_unique_violation, may_fault, transaction};
+use crate::captcha::{CaptchaError, CaptchaResponse, Guarded};
 use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
 use crate::flow::new_account;
@@ -123,6 +125,7 @@ pub struct Application {
     remember: bool,
     transport: Transport,
     profile: Value,
+    captcha: Option<CaptchaResponse>,
 }
 
 impl Application {
@@ -134,7 +137,14 @@ impl Application {
             remember: true,
             transport: Transport::Cookie,
             profile: Value::Null,
+            captcha: None,
         }
+    }
+
+    /// Adds the answer to a [captcha](crate::captcha) for the action `register`.
+    pub fn captcha(mut self, response: CaptchaResponse) -> Self {
+        self.captcha = Some(response);
+        self
     }
 
     /// Sets the data that the application's [hooks](crate::hook::Hooks) get as
@@ -187,6 +197,9 @@ pub enum RegistrationError {
     /// The names cannot be used, or one is taken.
     #[error(transparent)]
     Account(AccountError),
+    /// A captcha is needed, or its answer is wrong.
+    #[error(transparent)]
+    Captcha(#[from] CaptchaError),
     /// This source asked too often. See [`rate_limit`](crate::rate_limit).
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
@@ -225,7 +238,7 @@ problem! {
         Self::Closed => FORBIDDEN, "registration_closed";
         Self::Strict => INTERNAL_SERVER_ERROR, "misconfigured";
     }
-    passes on { Account, RateLimited, Refused, Fault }
+    passes on { Account, Captcha, RateLimited, Refused, Fault }
 }
 
 /// Registers new accounts. See the [module page](self).
@@ -279,6 +292,7 @@ impl Registration<'_> {
         // can make themselves verified or a superuser.
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Open, client.address()).await?;
+        self.ask_for_captcha(&account, application.captcha.as_ref(), client).await?;
         // A registration with invalid fields is not counted, because it needed no work.
         new_account::count(self.auth, client).await?;
         if account.email.is_some() {
@@ -357,6 +371,25 @@ impl Registration<'_> {
             None => None,
         };
         Ok(Registered { account, session })
+    }
+
+    /// Asks for a captcha after some registrations, and counts this one. Each counts, whatever its
+    /// result is, because the answer of a strict registration does not show its result either.
+    async fn ask_for_captcha(
+        &self,
+        account: &NewAccount,
+        response: Option<&CaptchaResponse>,
+        client: &ClientInfo,
+    ) -> Result<(), CaptchaError> {
+        let names = [&account.username, &account.email, &account.phone];
+        let names = names.into_iter().flatten().filter_map(|name| LoginId::parse(name).ok());
+        let names: Vec<_> = names.collect();
+        let normals: Vec<_> = names.iter().map(LoginId::normal).collect();
+        if let Some(guard) = self.auth.captchas().guard(Guarded::Register, &normals, client) {
+            guard.admit(response).await?;
+            guard.failed().await?;
+        }
+        Ok(())
     }
 
     /// Returns the error for a name that is taken. The audit log records that a stranger got this
@@ -441,6 +474,7 @@ impl Registration<'_> {
         };
         let mut account = NewAccount { verified: false, superuser: false, ..application.account };
         self.check(&account, &application.password, Policy::Strict, client.address()).await?;
+        self.ask_for_captcha(&account, application.captcha.as_ref(), client).await?;
         new_account::count(self.auth, client).await?;
         self.auth.count_message(client).await?;
         // The hash is computed before anything is looked up, and also for a known address. So the

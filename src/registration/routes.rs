@@ -11,6 +11,7 @@ use super::Application;
 use crate::account::NewAccount;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::captcha::CaptchaResponse;
 use crate::config::Registration as Policy;
 use crate::guard::description::RouteBody;
 use crate::handle::Portcullis;
@@ -30,6 +31,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             .answers(&[StatusCode::CREATED, StatusCode::ACCEPTED])
             .refuses(&[
                 "bearer_not_enabled",
+                "captcha_required",
+                "captcha_unavailable",
                 "email_taken",
                 "invalid_fields",
                 "multiple_credentials",
@@ -37,6 +40,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 "registration_closed",
                 "session_ended",
                 "username_taken",
+                "wrong_captcha",
             ])],
     )
 }
@@ -53,6 +57,9 @@ struct RegisterBody {
     transport: Transport,
     /// For the application's hooks.
     profile: Option<Value>,
+    #[serde(alias = "altcha", alias = "cf-turnstile-response", alias = "h-captcha-response")]
+    captcha: Option<String>,
+    captcha_id: Option<String>,
 }
 
 async fn register(
@@ -80,6 +87,7 @@ async fn register(
         remember: route::remembers(body.remember, &headers),
         transport: body.transport,
         profile: body.profile.unwrap_or_default(),
+        captcha: CaptchaResponse::given(body.captcha, body.captcha_id),
     };
     let registration = auth.registration().replacing(&extensions).await?;
     if auth.context().config.login.registration == Policy::Strict {

@@ -20,7 +20,7 @@ use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn
 use crate::base::transaction::{Db, Fault};
 use crate::handle::Portcullis;
 use crate::{
-    account, attempt, audit_log, new_device, one_time, outbox, permission, rate_limit,
+    account, attempt, audit_log, captcha, new_device, one_time, outbox, permission, rate_limit,
     recovery_code, session, session_data, totp, upkeep,
 };
 
@@ -143,6 +143,8 @@ pub fn tables() -> Vec<Table> {
         table::<attempt::entity::Entity>(),
         table::<rate_limit::entity::Entity>(),
         table::<upkeep::entity::Entity>(),
+        table::<captcha::entity::captcha::Entity>(),
+        table::<captcha::entity::failures::Entity>(),
         table::<new_device::entity::place::Entity>(),
         table::<new_device::entity::digest::Entity>(),
         table::<totp::entity::Entity>(),

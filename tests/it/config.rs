@@ -430,6 +430,38 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.keys.signing = vec![SigningKey::derived_hs256()],
         ),
         ("database.writers", |c| c.database.writers = 0, |c| c.database.writers = 1),
+        ("captcha.tries", |c| c.captcha.tries = 0, |c| c.captcha.tries = 1),
+        ("captcha.tries", |c| c.captcha.tries = 11, |c| c.captcha.tries = 10),
+        ("captcha.fetches", |c| c.captcha.fetches = 0, |c| c.captcha.fetches = 1),
+        ("captcha.fetches", |c| c.captcha.fetches = 101, |c| c.captcha.fetches = 100),
+        ("captcha.workers", |c| c.captcha.workers = 0, |c| c.captcha.workers = 1),
+        ("captcha.workers", |c| c.captcha.workers = 65, |c| c.captcha.workers = 64),
+        (
+            "captcha.window",
+            |c| c.captcha.window = Duration::ZERO,
+            |c| c.captcha.window = Duration::from_secs(1),
+        ),
+        (
+            "captcha.lifetime",
+            |c| c.captcha.lifetime = Duration::from_secs(29),
+            |c| c.captcha.lifetime = Duration::from_secs(30),
+        ),
+        ("captcha.lifetime", |c| c.captcha.lifetime = 2 * HOUR, |c| c.captcha.lifetime = HOUR),
+        (
+            "captcha.per_source",
+            |c| c.captcha.per_source = Quota::new(1, 25 * HOUR),
+            |c| c.captcha.per_source = Quota::new(1, 24 * HOUR),
+        ),
+        (
+            "captcha.wait",
+            |c| c.captcha.wait = Duration::ZERO,
+            |c| c.captcha.wait = Duration::from_millis(1),
+        ),
+        (
+            "captcha.provider_timeout",
+            |c| c.captcha.provider_timeout = Duration::from_secs(61),
+            |c| c.captcha.provider_timeout = Duration::from_secs(60),
+        ),
         (
             "database.hook_timeout",
             |c| c.database.hook_timeout = Duration::ZERO,

@@ -12,6 +12,7 @@ mod bad_input;
 mod basic;
 mod bootstrap;
 mod budget;
+mod captcha;
 mod catalogue;
 mod challenge;
 mod chromium;

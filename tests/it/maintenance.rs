@@ -667,7 +667,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 
 /// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
 /// and `{bytes}` stand for values of those types.
-const FILLING: [(&str, &str, &str); 14] = [
+const FILLING: [(&str, &str, &str); 16] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",
@@ -702,6 +702,12 @@ const FILLING: [(&str, &str, &str); 14] = [
     ),
     ("auth_told_place", "account_id, place, told_at", "{id}, {bytes}, {late}"),
     ("auth_device_digest", "account_id, message_id, began_at, sign_ins", "{id}, {id}, {late}, 1"),
+    (
+        "auth_captcha",
+        "id, action, key_id, fetches, tries, expires_at",
+        "{id}, 'a', '', 0, 0, {late}",
+    ),
+    ("auth_captcha_failures", "subject, failures, window_started_at", "{bytes}, 1, {late}"),
     ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
 ];
 

@@ -30,6 +30,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
             .text_messages(RecordingNotifier::default())
             .levels("list", ["reader"])
             .membership_source(NoMemberships)
+            .captcha(portcullis::captcha::PictureCaptcha::new())
             .configure(|config| {
                 config.password.change_page = Some("/settings/password".to_owned());
                 config.rate.per_source = None;

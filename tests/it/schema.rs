@@ -34,6 +34,8 @@ const LOOKUPS: [(&str, &[&str]); 34] = [
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
     ("auth_attempt", &["source", "outcome", "at"]),
+    ("auth_captcha", &["expires_at"]),
+    ("auth_captcha_failures", &["window_started_at"]),
     ("auth_challenge", &["account_id"]),
     ("auth_challenge", &["expires_at"]),
     ("auth_challenge", &["session_id"]),

@@ -13,6 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
 use portcullis::base::clock::MockClock;
+use portcullis::captcha::PictureCaptcha;
 use portcullis::config::RateStore;
 use portcullis::message::{MessageKind, RecordingNotifier};
 use portcullis::permission::Resource;
@@ -118,8 +119,11 @@ async fn fill(probe: &Probe) -> Value {
     probe.clock.advance(Duration::from_secs(600));
     let forgot = other.stranger().post("/auth/password/forgot", json!({ "login": "alice" })).await;
     assert_eq!(forgot.status, 202);
+    let captcha = auth.captchas().offer("login", &ClientInfo::default()).await;
+    let captcha = captcha.expect("a picture").parts["captcha_id"].clone();
 
     json!({
+        "captcha": captcha,
         "now": probe.auth_now().as_millis(),
         "alice": browser.cookie,
         "bob": other.cookie,
@@ -277,6 +281,7 @@ fn configure(builder: portcullis::Builder) -> portcullis::Builder {
         .membership_source(|_| -> HookFuture<'static, Vec<SourceMembership>> {
             Box::pin(async { Ok(vec![SourceMembership::new("doc", "9", "reader")]) })
         })
+        .captcha(PictureCaptcha::new())
         .configure(|config| config.rate.store = RateStore::Database)
 }
 
@@ -299,6 +304,10 @@ async fn works_after_the_upgrade(backend: Backend, sql: &str, facts: &Value) {
     let builder = builder(db.clone(), &clock, &notifier).secret(secret);
     let auth = configure(builder).build().expect("it is built");
     auth.check_tables().await.expect("all is there");
+    // Version 0.1 had no captchas.
+    if let Some(id) = facts["captcha"].as_str() {
+        auth.captchas().image(id).await.expect("it is drawn");
+    }
     people_go_on(&auth, &db, facts).await;
 
     auth.outbox().deliver_due().await.expect("the outbox is read");

@@ -67,6 +67,28 @@ function showProblem(form, answer) {
   first?.focus();
 }
 
+// Asks for the digits that an answer requires. A picture works once, so each refusal brings a new one.
+async function showCaptcha(form, { body }) {
+  const place = find(".captcha", form);
+  if (!place) return;
+  place.replaceChildren();
+  place.hidden = true;
+  if (!body.captcha) return;
+  const { action } = body.captcha;
+  const { ok, body: offer } = await call("POST", "/auth/captcha", { action });
+  if (!ok) return;
+  const shown = find("#captcha").content.cloneNode(true);
+  const input = find("[name=captcha]", shown);
+  input.id = `${form.id}-captcha`;
+  find("label", shown).htmlFor = input.id;
+  find("[name=captcha_id]", shown).value = offer.captcha_id;
+  find("img", shown).src = `/auth/${offer.image}`;
+  find("audio", shown).src = `/auth/${offer.audio}`;
+  place.append(shown);
+  place.hidden = false;
+  input.focus();
+}
+
 async function showWho() {
   const { ok, body } = await call("GET", "/public");
   const signedIn = ok && body.signed_in;
@@ -98,6 +120,7 @@ for (const form of document.forms) {
     button.disabled = false;
     show(method, path, answer);
     showProblem(form, answer);
+    await showCaptcha(form, answer);
     if (answer.ok) {
       form.reset();
       if (form.id === "link") showNextStep(form, answer);

@@ -15,6 +15,7 @@ use axum::response::{Html, IntoResponse};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use portcullis::account::{AccountError, NewAccount};
+use portcullis::captcha::PictureCaptcha;
 use portcullis::message::ConsoleNotifier;
 use portcullis::permission::{GrantError, RoleDefinition};
 use portcullis::{
@@ -61,6 +62,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
         .public_url(&url)
         // Prints mail on the terminal. In production, use an `SmtpNotifier`.
         .notifier(ConsoleNotifier)
+        // After some failures, strangers have to type digits from a picture or a sound.
+        .captcha(PictureCaptcha::new())
         .build()?;
     prepare(&auth).await?;
     // Sends messages that an earlier run left in the outbox.
@@ -187,7 +190,7 @@ async fn grant(
 fn page() -> impl IntoResponse + Clone {
     // Allows only our own script and style. No site may show the page in a frame.
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-        connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; \
+        connect-src 'self'; img-src 'self' data:; media-src 'self'; form-action 'self'; base-uri 'none'; \
         frame-ancestors 'none'";
     let headers = [("content-security-policy", POLICY), ("referrer-policy", "no-referrer")];
     (headers, Html(include_str!("../page/page.html")))

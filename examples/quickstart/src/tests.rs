@@ -70,6 +70,37 @@ async fn the_table_of_roles_and_routes_matches_the_file() {
     auth.test().matrix(&app(&auth).expect("permissions")).await.check("access.txt");
 }
 
+#[tokio::test]
+async fn after_some_failures_the_digits_of_a_picture_are_needed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let db = connect(&directory.path().join("test.sqlite").display().to_string()).await;
+    let db = db.expect("a database");
+    Migrator::up(&db, None).await.expect("the migrations run");
+    let auth = Portcullis::builder(db).secret(Secret::generate()).captcha(PictureCaptcha::new());
+    let auth = auth.build().expect("a configuration");
+    let service = app(&auth).expect("permissions");
+    let fine = json!({ "username": "alice", "password": "correct horse battery" });
+    let alice = auth.test().nobody();
+    assert_eq!(post(&alice, &service, "/auth/register", fine).await, 201);
+
+    let elsewhere = auth.test().nobody();
+    let wrong = json!({ "login": "alice", "password": "battery horse correct" });
+    for status in [401, 401, 401, 401, 401, 403] {
+        assert_eq!(post(&elsewhere, &service, "/auth/login", wrong.clone()).await, status);
+    }
+    let action = json!({ "action": "login" });
+    let offer = elsewhere.post("/auth/captcha").json(&action).send(&service).await.json();
+    for medium in ["image", "audio"] {
+        let path = format!("/auth/{}", offer[medium].as_str().expect("a path"));
+        assert_eq!(elsewhere.get(&path).send(&service).await.status(), 200);
+    }
+    let id = offer["captcha_id"].as_str().expect("an id");
+    let digits = auth.captchas().digits(id).await.expect("digits");
+    let login = json!({ "login": "alice", "password": "correct horse battery", "captcha": digits,
+                        "captcha_id": id });
+    assert_eq!(post(&elsewhere, &service, "/auth/login", login).await, 200);
+}
+
 /// The token after the `#` in the link of the last mail.
 fn token(mail: &RecordingNotifier) -> String {
     let text = mail.sent().last().expect("a mail").text.clone();

@@ -228,6 +228,8 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 
 /// Every table. Tables with references come before the tables to which they refer.
 pub const TABLES: [&str; 28] = [
+    "auth_captcha",
+    "auth_captcha_failures",
     "auth_maintenance",
     "auth_recovery_code",
     "auth_totp",

@@ -1,0 +1,71 @@
+//! The keys of captchas, and the places for slow work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+#[cfg(feature = "captcha")]
+use crate::base::seal::Sealer;
+use crate::base::secret::{DigestKey, Purpose};
+use crate::base::transaction::Fault;
+use crate::context::{Context, PerInstance};
+
+pub(super) struct CaptchaKeys {
+    /// Seals answers in their rows, so that every node can draw a picture.
+    #[cfg(feature = "captcha")]
+    pub(super) sealer: Sealer,
+    /// Digests of sources and names that failed.
+    pub(super) subjects: DigestKey,
+    /// Digests of the tokens of a provider.
+    pub(super) tokens: DigestKey,
+    /// Signatures of proofs of work, newest secret first.
+    pub(super) signatures: Vec<DigestKey>,
+}
+
+impl PerInstance for CaptchaKeys {
+    fn open(context: &Context) -> Self {
+        let secrets = &context.config.keys.secrets;
+        let signature = |secret| DigestKey::new(secret, Purpose::CaptchaSignature);
+        Self {
+            #[cfg(feature = "captcha")]
+            sealer: Sealer::new(secrets, Purpose::CaptchaAnswer),
+            subjects: DigestKey::new(&secrets[0], Purpose::CaptchaSubject),
+            tokens: DigestKey::new(&secrets[0], Purpose::CaptchaToken),
+            signatures: secrets.iter().map(signature).collect(),
+        }
+    }
+}
+
+/// The places for drawing, speaking and deriving keys. They are separate from those of passwords, so
+/// that captchas never delay a sign-in.
+pub(super) struct Workers(Arc<Semaphore>);
+
+impl PerInstance for Workers {
+    fn open(context: &Context) -> Self {
+        Self(Arc::new(Semaphore::new(context.config.captcha.workers)))
+    }
+}
+
+impl Workers {
+    /// Runs slow work on a thread that serves no requests. It keeps its place until it ends, also if
+    /// the client disconnects.
+    pub(super) async fn run<T: Send + 'static>(
+        context: &Context,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let workers = context.per_instance::<Self>();
+        let place = timeout(context.config.captcha.wait, Arc::clone(&workers.0).acquire_owned());
+        let Ok(Ok(place)) = place.await else {
+            return Err(Fault::Overloaded { retry_after: Duration::from_secs(1) });
+        };
+        let done = spawn_blocking(move || {
+            let result = work();
+            drop(place);
+            result
+        });
+        done.await.map_err(|died| Fault::Internal(died.to_string().into()))
+    }
+}
