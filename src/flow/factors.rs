@@ -43,6 +43,9 @@ pub(crate) fn require_recent(
         // An account has recovery codes only beside another factor, unless the application says
         // otherwise.
         Recent::NotRecoveryCode if !strong.is_empty() => strong,
+        // A session has this factor only by a code that was right. After the last one, the account has
+        // none any more, and its owner must still be able to set up a new authenticator.
+        Recent::SecondFactor if !enrolled.is_empty() => enrolled.with(Factor::RecoveryCode),
         Recent::NotRecoveryCode | Recent::SecondFactor => enrolled,
     };
     let by_one = accepted.iter().filter(|factor| *factor != Factor::Password);

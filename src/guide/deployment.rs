@@ -18,9 +18,15 @@
 //!
 //! 1. Deploy `old,new` to all nodes.
 //! 2. Deploy `new,old` to all nodes.
-//! 3. Remove the old secret after the refresh window (7 days). Then no token that it signed can be renewed.
+//! 3. Remove the old secret after the refresh window (7 days). Then no token that it signed can be renewed. If
+//!    accounts have second factors, keep the old secret for longer: see below.
 //!
-//! To sign everyone out at once, remove the old secret immediately.
+//! To sign everyone out at once, remove the old secret immediately. Recovery codes are then invalid too.
+//!
+//! **[Recovery codes](crate::recovery_code) are digested with the secret that was the first one when they were
+//! made.** Nothing can change that later. Without this secret they are wrong. The seed of an
+//! [authenticator](crate::totp) is encrypted again when it is used. So keep an old secret, at the end of the list, as
+//! long as accounts have codes of its time.
 //!
 //! Rotate peppers in the same way. A hash that was made with an older pepper is replaced at the next login of
 //! its account. If you remove a pepper that hashes still need, those accounts cannot sign in.

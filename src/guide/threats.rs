@@ -33,7 +33,7 @@
 //! | another method or another sign-in brings new guesses at the second factor (better-auth PR 10240) | all second factors of an account have one count, in all sign-ins and sessions | `tests/it/second_factor.rs` |
 //! | the client names the factor that it has proved (new-api GHSA-5353-f8fq-65vc) | the name says which check is made; the session records the factor whose check succeeded | `tests/it/second_factor.rs` |
 //! | a stored digest is accepted as a recovery code (SimpleLogin PR 2132) | the digest is keyed, and what is presented is always digested | `tests/it/recovery_code.rs` |
-//! | a thief of the password adds a factor of their own, or removes the owner's | a change needs a recent second factor if there is one, else any recent factor; it ends all other sessions, and the owner is told | `tests/it/totp.rs` |
+//! | a thief of the password adds a factor of their own, or removes the owner's | a change needs a recent second factor if there is one. **The first factor needs any recent factor, so the password is enough.** A change ends all other sessions, and the owner is told | `tests/it/totp.rs` |
 //! | the session id does not change at login (tower-sessions before 0.12.1) | a login always creates a new row and ends the old one in the same transaction | `tests/it/session.rs` |
 //! | parallel renewals sign people out, or a replay is not detected | token generations: the old one stays valid until the new one was used late; after that, its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |
 //! | a killed browser, a lost answer, clock differences or a slow handler look like a theft | a use counts as late after 90 s; a replay is detected by the time at which its request arrived | `tests/it/replay.rs`, `tests/it/chromium.rs` |

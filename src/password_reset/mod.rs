@@ -505,6 +505,11 @@ impl PasswordReset<'_> {
         // Someone who reads the account's mail is its owner. So the device becomes known, under
         // the epoch that the reset began.
         let devices = self.auth.per_instance::<Devices>();
+        if row.enrolled_factors != 0 && row.verified_at.is_some() {
+            // The second factors stay, and the mailbox proves none of them. A known device would have
+            // its own count of guesses at them, and a thief of the mailbox one for each reset.
+            return Ok(devices.unchanged());
+        }
         Ok(devices.remember(context, client, row.id, epoch))
     }
 

@@ -45,7 +45,9 @@ pub(super) fn tidy(typed: &str) -> Option<Zeroizing<String>> {
         return None;
     }
     let mut code = Zeroizing::new(String::with_capacity(LENGTH));
-    for c in typed.chars().filter(|c| !c.is_ascii_whitespace() && *c != '-') {
+    for c in
+        typed.chars().filter(|c| !c.is_whitespace() && !matches!(c, '-' | '\u{2010}'..='\u{2015}'))
+    {
         let c = match c.to_ascii_uppercase() {
             'O' => '0',
             'I' | 'L' => '1',

@@ -13,8 +13,8 @@
 //! only a keyed digest of the account and the code. A digest that is sent as a code opens nothing.
 //!
 //! The session then has the factor [`RecoveryCode`](crate::Factor::RecoveryCode). It is enough to set
-//! up a new [authenticator](crate::totp). It is not enough to remove one, nor for new codes: a thief of
-//! the sheet of paper could otherwise go on forever. The code of the new authenticator is enough.
+//! up a new [authenticator](crate::totp). It is not enough to remove one, or for new codes. The code of the
+//! new authenticator is enough. So a thief who has the password and one code can take over the account.
 //!
 //! # What a change needs, and what it ends
 //! - To make codes, the account needs another second factor, and a second factor that is no recovery
@@ -44,6 +44,8 @@
 //! ```
 //!
 //! # What it does not do
+//! - It does not survive the removal of the secret with which the codes were digested. See the page about
+//!   [deployment](crate::guide::deployment).
 //! - It does not help a person who has lost the codes too. An administrator can remove the factors with
 //!   [`set_enrolled_factors`](crate::account::Accounts::set_enrolled_factors).
 //!

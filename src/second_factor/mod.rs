@@ -62,6 +62,10 @@
 //! ```
 //!
 //! # What it does not do
+//! - **The first factor can be set up with the password alone.** A thief of the password can so lock out the owner,
+//!   who gets a mail about it, until an administrator removes the factor with
+//!   [`set_enrolled_factors`](crate::account::Accounts::set_enrolled_factors). A proof of the mailbox for the first
+//!   factor is planned.
 //! - It sends no codes by mail or text message as a second factor. This version has none.
 //! - It is off unless you mount its routes: [`routes`] is not part of
 //!   [`Portcullis::routes`](crate::Portcullis::routes). Without pages for the second step, an owner who

@@ -80,7 +80,7 @@ impl TypedCode {
             return None;
         }
         let digits: Zeroizing<String> =
-            Zeroizing::new(typed.chars().filter(|c| !c.is_ascii_whitespace()).collect());
+            Zeroizing::new(typed.chars().filter(|c| !c.is_whitespace()).collect());
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
         ((6..=8).contains(&digits.len()) && plain).then_some(Self(digits))
     }

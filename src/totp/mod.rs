@@ -110,7 +110,7 @@ use crate::config::totp::fits_label;
 use crate::context::{Context, PerInstance};
 use crate::flow::factors::{self, Recent};
 use crate::handle::Portcullis;
-use crate::identity::{AccountOwner, owner};
+use crate::identity::{AccountOwner, Identity, owner};
 use crate::session::{Issued, SessionError, store as session_store};
 
 mod code;
@@ -226,7 +226,7 @@ impl Totp<'_> {
             .map_err(TotpError::StepUp)?;
         let name = valid_name(name)?;
         let (row, authenticators) = self.read(owner).await?;
-        self.has_room(&authenticators)?;
+        self.has_room(owner, &authenticators)?;
         let now = context.now();
         let id = TotpId::new(now);
         let mut seed = Zeroizing::new([0; SEED]);
@@ -297,7 +297,7 @@ impl Totp<'_> {
             waits && now.since(found.created_at) < lifetime
         });
         let waiting = waiting.ok_or(TotpError::NotFound)?;
-        self.has_room(&authenticators)?;
+        self.has_room(owner, &authenticators)?;
         let right = TypedCode::parse(code).and_then(|code| right(self.auth, waiting, &code, now));
         let right = right.ok_or(TotpError::WrongCode)?;
         let changing = ChangingFactors {
@@ -313,6 +313,11 @@ impl Totp<'_> {
             let epoch = epoch.ok_or(TotpError::Session(SessionError::Ended))?;
             if has_unproved_mailbox(txn, row.id).await? {
                 return Err(TotpError::AddressNotProved);
+            }
+            if !EnrolledFactors(row.enrolled_factors).contains(Factor::Totp) {
+                // Something took the factor away without deleting them, such as an older version on
+                // another node. They must not count again now.
+                store::remove_confirmed(txn, row.id).await?;
             }
             if !store::spend(txn, row.id, id, right.step, Some(now), None).await? {
                 return Err(TotpError::WrongCode);
@@ -408,10 +413,13 @@ impl Totp<'_> {
         Ok((row, authenticators))
     }
 
-    fn has_room(&self, authenticators: &[Model]) -> Result<(), TotpError> {
+    /// Checks the limit of authenticators. A person who has only a recovery code may remove none of
+    /// them, and so may have one more. Its code then allows to remove the others.
+    fn has_room(&self, owner: &Identity, authenticators: &[Model]) -> Result<(), TotpError> {
         let confirmed = authenticators.iter().filter(|found| found.confirmed_at.is_some());
-        let most = self.auth.context().config.totp.max_per_account;
-        match confirmed.count() < most as usize {
+        let most = self.auth.context().config.totp.max_per_account as usize;
+        let may_remove = factors::require_recent(self.auth, owner, Recent::NotRecoveryCode).is_ok();
+        match confirmed.count() < if may_remove { most } else { most + 1 } {
             true => Ok(()),
             false => Err(TotpError::TooMany),
         }

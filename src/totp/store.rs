@@ -36,6 +36,19 @@ pub(super) async fn insert_waiting<C: ConnectionTrait>(db: &C, row: Model) -> Re
     Ok(())
 }
 
+/// Removes the authenticators of an account that were confirmed.
+pub(super) async fn remove_confirmed<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+) -> Result<(), DbErr> {
+    Entity::delete_many()
+        .filter(Column::AccountId.eq(account))
+        .filter(Column::ConfirmedAt.is_not_null())
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// Uses up the code of a step. Returns false if this step or a later one was used before, or if the
 /// authenticator was removed. This one UPDATE decides, on all routes and nodes. With `confirms` it
 /// is the first code of an authenticator that waits for it. With `sealed` the seed is stored under

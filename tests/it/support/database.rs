@@ -227,7 +227,7 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table. Tables with references come before the tables to which they refer.
-pub const TABLES: [&str; 28] = [
+pub const TABLES: [&str; 30] = [
     "auth_captcha",
     "auth_captcha_failures",
     "auth_maintenance",
