@@ -43,6 +43,8 @@
 //! Links are built from the configured public URL, never from the `Host` of a request. So `build()` fails if there
 //! is a notifier but no public URL. The links lead to pages of your application (`config.mail.links`).
 //!
+//! - The page [`server_pages`](super::server_pages#pages-of-the-links) has a table of all links, with the path of
+//!   each page, the route to which it posts, and the fields.
 //! - Opening such a page must change nothing, because mail scanners open links too.
 //! - The page takes the token after the `#`, which the browser sends to no server. It posts the token to the route
 //!   when the user confirms.
