@@ -145,8 +145,9 @@
 //! | [`auth.sign_in(..)`](crate::Portcullis::sign_in), after your own check (a provider, a directory) | code of yours |
 //!
 //! If an account has no mail address, add one first, or create a password for it in your own way. Set `verified_at`
-//! only if the old system has proved the address. Otherwise the first link of a mail proves it, and everything
-//! that was set before is checked again: see [`verification`](super::verification).
+//! only if the old system has proved the address. If it is not proved, a sign-in by mail removes the imported
+//! password and the other addresses, because a stranger may have set them. Roles stay. See
+//! [`verification`](super::verification).
 //!
 //! # New people: create both rows or none
 //!

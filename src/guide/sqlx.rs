@@ -103,8 +103,9 @@
 //!   matches no row, because every database except PostgreSQL compares bytes.
 //! - On SQLite, turn on the write-ahead log, as `examples/quickstart` does. Otherwise readers wait
 //!   for writers. sqlx checks foreign keys by default.
-//! - On MySQL and MariaDB, text in `auth_*` is compared byte by byte (`utf8mb4_bin`). If your own tables
-//!   have another collation, a join over a text column fails. Join over the id.
+//! - On MySQL and MariaDB, text in `auth_*` is compared byte by byte (`utf8mb4_bin`). `WHERE username = ?` finds
+//!   only the same spelling. Look for a name with
+//!   [`find_by_login`](crate::account::Accounts::find_by_login), and join over the id.
 //! - `RETURNING` does not exist on MySQL. On MariaDB it works with `INSERT` and `DELETE`.
 //!
 //! # Types
