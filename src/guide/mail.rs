@@ -141,6 +141,8 @@
 //! | 409 `link_used` | continues to the start page: this browser has just signed in |
 //! | 403 `wrong_code` | offers a new mail |
 //!
+//! For pages without a script, see [`server_pages`](super::server_pages#sign-in-by-mail).
+//!
 //! The page where the user asked needs a field for the code. It posts to the same route. Warn
 //! people there, as the mail does: nobody from your service will ask for this code.
 //!

@@ -20,8 +20,8 @@
 //! | hooks of a registration | all | `before_register` for every address, `after_register` only if an account is created | none, except for the [first administrator](crate::bootstrap) |
 //! | good for | games, forums, services without mail | services where having an account is private | companies, clubs, customers with a contract |
 //!
-//! The methods in the last column work in every mode. `GET /auth/methods` shows the mode, so that a page knows whether to
-//! show the form.
+//! The methods in the last column work in every mode. `GET /auth/methods` returns the mode, so a page knows whether
+//! to show the form.
 //!
 //! # Only people whom you invite
 //!

@@ -15,10 +15,10 @@
 //! |---|---|
 //! | store your own fields of a registration | `reads_profile` and [`after_register`](Hooks::after_register) |
 //! | refuse some registrations, for example by the domain of the address | [`before_register`](Hooks::before_register) |
-//! | give each new account a role, or send a welcome message | `after_register`, with `within(txn)` |
+//! | give each person who registers a role | `after_register`, with `call.auth.roles().within(txn)` |
 //! | refuse some sign-ins, for example at a certain time | [`before_login`](Hooks::before_login) |
 //! | count or record sign-ins in your own table | [`after_login`](Hooks::after_login) |
-//! | remove what your tables keep for a session | [`before_logout`](Hooks::before_logout); it is not called if a session expires or is ended by the service |
+//! | remove what your tables keep for a session | [`before_logout`](Hooks::before_logout); only a sign-out calls it, no other end of a session |
 //! | keep a copy of an address up to date, or act when it is proved | [`names_changed`](Hooks::names_changed) |
 //! | inform another system that the password is new | [`after_password_change`](Hooks::after_password_change); write a row, and send it later |
 //! | refuse that an account is closed, for example with an open order | [`before_close`](Hooks::before_close) |
