@@ -104,8 +104,7 @@
 //!
 //! # Roles: a column such as `is_admin`
 //!
-//! The import creates accounts without roles. Define a role for each of your kinds of people, and grant it after the
-//! import:
+//! The import creates accounts without roles. Define a role for each group of people, and grant it after the import:
 //!
 //! ```no_run
 //! use portcullis::permission::{GrantError, RoleDefinition};
@@ -144,9 +143,10 @@
 //! | [sign-in by mail](crate::mail_login), without a password | a mail address; its routes are mounted separately |
 //! | [`auth.sign_in(..)`](crate::Portcullis::sign_in), after your own check (a provider, a directory) | code of yours |
 //!
-//! If an account has no mail address, add one first, or create a password for it in your own way. Set `verified_at`
-//! only if the old system has proved the address. If it is not proved, a sign-in by mail removes the imported
-//! password and the other addresses, because a stranger may have set them. Roles stay. See
+//! If a row has no mail address, only the third way is left. So find its address before the import.
+//!
+//! Set `verified_at` only if the old system has proved the address. If it is not proved, a sign-in by mail removes the
+//! imported password and the other addresses, because a stranger may have set them. Roles stay. See
 //! [`verification`](super::verification).
 //!
 //! # New people: create both rows or none
@@ -188,6 +188,9 @@
 //!     }
 //! }
 //! ```
+//!
+//! The [first administrator](crate::bootstrap) and accounts that a [sign-in by mail](crate::mail_login#new-accounts)
+//! creates have no `profile`, so this hook refuses them. To allow them, look at `registering.cause` first.
 //!
 //! In your own handler, first call [`prepare`](crate::registration::Registration::prepare). It checks and hashes
 //! the password before the transaction. Then [`within`](crate::account::Accounts::within) creates the account in

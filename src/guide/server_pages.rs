@@ -150,7 +150,7 @@
 //!
 //! # Sign-in by mail
 //!
-//! Two pages are needed: one asks for the mail and takes the code, and the other one is opened by the link.
+//! You need two pages. One asks for the mail and takes the code. The link opens the other one.
 //!
 //! ```no_run
 //! use axum::Router;
@@ -184,7 +184,7 @@
 //!
 //! ```html
 //! {% if form.error %}<p role="alert">{{ form.message }}</p>{% endif %}
-//! {% if form.result == 'mail_sent' %}<p>If there is such an account, it has got a mail.</p>{% endif %}
+//! {% if form.result == 'mail_sent' %}<p>If there is such an account, we have sent it a mail.</p>{% endif %}
 //! <form method="post" action="/auth/login/mail">
 //!   <input name="login" value="{{ form.values.login }}" autocomplete="username">
 //!   <input name="next" type="hidden" value="{{ form.next or '/' }}">
@@ -207,7 +207,7 @@
 //! {% if form.result == 'other_browser' %}
 //! <p>Type the code of the mail in the browser where you asked for it.</p>
 //! {% elif form.error == 'link_used' %}
-//! <p>You are signed in. <a href="/">Continue</a></p>
+//! <p>This browser has just used the link. <a href="/">Continue</a></p>
 //! {% elif form.error %}
 //! <p role="alert">{{ form.message }}. <a href="/login/by-mail">Ask for a new mail</a></p>
 //! {% elif token %}
