@@ -189,8 +189,9 @@
 //! }
 //! ```
 //!
-//! The [first administrator](crate::bootstrap) and accounts that a [sign-in by mail](crate::mail_login#new-accounts)
-//! creates have no `profile`, so this hook refuses them. To allow them, look at `registering.cause` first.
+//! This hook refuses an account without a `profile`. The first administrator gets one with
+//! [`profile`](crate::bootstrap::BootstrapAdmin::profile). An account that a [sign-in by
+//! mail](crate::mail_login#new-accounts) creates never has one. To allow it, look at `registering.cause` first.
 //!
 //! In your own handler, first call [`prepare`](crate::registration::Registration::prepare). It checks and hashes
 //! the password before the transaction. Then [`within`](crate::account::Accounts::within) creates the account in
