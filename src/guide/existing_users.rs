@@ -102,6 +102,53 @@
 //! owners set a password with "forgot password", so these accounts need an address. A later run
 //! skips existing accounts, so it cannot add a hash.
 //!
+//! # Roles: a column such as `is_admin`
+//!
+//! The import creates accounts without roles. Define a role for each group of people, and grant it after the import:
+//!
+//! ```no_run
+//! use portcullis::permission::{GrantError, RoleDefinition};
+//! use portcullis::{AccountId, Portcullis};
+//!
+//! async fn grant(auth: &Portcullis, admins: &[AccountId]) -> Result<(), GrantError> {
+//!     let admin = RoleDefinition::new("admin", ["user:read", "user:edit"]);
+//!     auth.roles().define([admin]).await?; // at every start
+//!     for account in admins {
+//!         auth.roles().grant(*account, "admin").await?; // once, after the import
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! - `admins` are the accounts of the rows with `is_admin`: `account_id(row.id)` from above. Leave out the rows
+//!   that the report lists under `refused`, because `grant` returns an error for an account that does not exist.
+//! - You can repeat it. An account that already has the role is not changed. But run it only until your service uses
+//!   the roles of portcullis. Later it would give a role back that an administrator took away.
+//! - A route that checked `is_admin` now requires what it does, for example
+//!   `Requirement::permission("user:edit")`. See [`permissions`](super::permissions).
+//! - A table of roles becomes one definition for each role. A table that says who may edit what can stay: see
+//!   [`rows_with_owners`](super::rows_with_owners).
+//! - A person who may do everything is a superuser. Use
+//!   [`set_superuser`](crate::account::Accounts::set_superuser) for very few accounts, because no list of
+//!   permissions limits them.
+//!
+//! # Accounts without a password
+//!
+//! People who signed in with a link, or with another provider, have no hash. Import their rows without
+//! `password_hash`. Such an account gets a password, or needs none:
+//!
+//! | way | needs |
+//! |---|---|
+//! | "forgot password" sets the first one, see [`password_reset`](crate::password_reset) | a mail address |
+//! | [sign-in by mail](crate::mail_login), without a password | a mail address; its routes are mounted separately |
+//! | [`auth.sign_in(..)`](crate::Portcullis::sign_in), after your own check (a provider, a directory) | code of yours |
+//!
+//! If a row has no mail address, only the third way is left. So find its address before the import.
+//!
+//! Set `verified_at` only if the old system has proved the address. If it is not proved, a sign-in by mail removes the
+//! imported password and the other addresses, because a stranger may have set them. Roles stay. See
+//! [`verification`](super::verification).
+//!
 //! # New people: create both rows or none
 //!
 //! With the mounted `POST /register`, clients send your own fields in the member `profile`. Pass the hook to
@@ -141,6 +188,10 @@
 //!     }
 //! }
 //! ```
+//!
+//! This hook refuses an account without a `profile`. The first administrator gets one with
+//! [`profile`](crate::bootstrap::BootstrapAdmin::profile). An account that a [sign-in by
+//! mail](crate::mail_login#new-accounts) creates never has one. To allow it, look at `registering.cause` first.
 //!
 //! In your own handler, first call [`prepare`](crate::registration::Registration::prepare). It checks and hashes
 //! the password before the transaction. Then [`within`](crate::account::Accounts::within) creates the account in

@@ -56,11 +56,24 @@
 //!
 //! | error | meaning | what to do with the job |
 //! |---|---|---|
-//! | [`NotFound`](crate::JobError::NotFound) | deleted, closed by its owner, erased, or never existed | delete the job; the owner may still reopen a closed account |
+//! | [`NotFound`](crate::JobError::NotFound) | deleted, closed, erased, or never existed: see below | delete the job |
 //! | [`Disabled`](crate::JobError::Disabled) | disabled now; it may be enabled again | postpone or delete it |
 //! | [`NotVerified`](crate::JobError::NotVerified) | `login.require_verified` is on, and no address is verified | postpone it |
 //! | [`Denied`](crate::JobError::Denied) | the account may not do this any more | delete it, and tell the person |
 //! | [`Fault`](crate::JobError::Fault) | the database does not answer | run it again later; never treat this as a refusal |
+//!
+//! | state of the account | `job_identity` answers |
+//! |---|---|
+//! | active | the identity |
+//! | to be disabled at a later time | the identity until then, `Disabled` afterwards |
+//! | disabled | `Disabled` |
+//! | closed by its owner or by [`close`](crate::account::Accounts::close) | `NotFound`; if the owner [reopens](crate::own_account) it, the identity again |
+//! | [deleted](crate::account::Accounts::delete) | `NotFound`, permanently |
+//! | [erased](crate::account::Accounts::erase) | `NotFound`, permanently |
+//! | closed or deleted, and also disabled | `NotFound` |
+//!
+//! `NotFound` does not tell these apart. To keep the job of a closed account until it is erased, delete the job in
+//! the hook [`before_erase`](crate::hook::Hooks::before_erase) instead.
 //!
 //! A lock after failed sign-ins, a required change of the password and a missing second factor stop a
 //! sign-in, but not a job. To stop the jobs of an account at once, disable the account.

@@ -43,6 +43,8 @@
 //! Links are built from the configured public URL, never from the `Host` of a request. So `build()` fails if there
 //! is a notifier but no public URL. The links lead to pages of your application (`config.mail.links`).
 //!
+//! - The page [`server_pages`](super::server_pages#pages-of-the-links) has a table of all links, with the path of
+//!   each page, the route to which it posts, and the fields.
 //! - Opening such a page must change nothing, because mail scanners open links too.
 //! - The page takes the token after the `#`, which the browser sends to no server. It posts the token to the route
 //!   when the user confirms.
@@ -138,6 +140,8 @@
 //! | 200 `other_browser` | shows the `code`: "type this code where you asked for the mail" |
 //! | 409 `link_used` | continues to the start page: this browser has just signed in |
 //! | 403 `wrong_code` | offers a new mail |
+//!
+//! For pages without a script, see [`server_pages`](super::server_pages#sign-in-by-mail).
 //!
 //! The page where the user asked needs a field for the code. It posts to the same route. Warn
 //! people there, as the mail does: nobody from your service will ask for this code.

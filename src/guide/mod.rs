@@ -24,6 +24,8 @@
 //! | run a background job for a person | [`jobs`] |
 //! | make a page for administrators: accounts, roles, sessions | [`admin_page`] |
 //! | send mails and text messages | [`mail`] |
+//! | decide who may register, or invite people | [`registration_modes`] |
+//! | run my own code in a registration, a sign-in or another change | [`hook`](crate::hook) |
 //! | verify addresses | [`verification`] |
 //! | know what failed sign-ins mean for attackers and for people | [`lockout`] |
 //! | test my service | [`testing`] |
@@ -93,6 +95,7 @@ pub mod permissions;
 pub mod personal_data;
 pub mod pgbouncer;
 pub mod proxies;
+pub mod registration_modes;
 pub mod routes;
 pub mod rows_with_owners;
 #[cfg(feature = "routes")]

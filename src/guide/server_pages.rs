@@ -54,8 +54,7 @@
 //! ```
 //!
 //! The pages `/reauthenticate`, `/password` and `/verify` are not shown here. Add them in the same
-//! way. Also add a page for each [link](crate::config::LinkConfig) of the other flows that you
-//! mount.
+//! way. Also add a page for [each link](#pages-of-the-links) of the other flows that you mount.
 //!
 //! # Forms
 //!
@@ -119,6 +118,112 @@
 //! A token in a log is a risk until its link is used or expires (after an hour for a reset). So do
 //! not log the queries of these pages, or log them where only operators can read them. Opening a
 //! link changes nothing, so a mail scanner may open it.
+//!
+//! # Pages of the links
+//!
+//! Each link opens one page of your application. Its form has the token in a hidden field:
+//!
+//! | link in `config.mail.links` | default page | the form posts to | fields besides `token` | who may post it |
+//! |---|---|---|---|---|
+//! | `verify` | `/verify` | `/auth/verification/confirm` | `password` of the account, unless this browser is signed in to it or [registered as a visitor](crate::anonymous); without it, the next step is a new password | anyone |
+//! | `password_reset` | `/password/reset` | `/auth/password/reset` | `password`, `remember` | anyone |
+//! | `login` | `/login/mail` | `/auth/login/mail/confirm` | `remember` | the browser that asked for the mail; [another one](#sign-in-by-mail) gets no session |
+//! | `email_confirm` | `/email/confirm` | `/auth/email/confirm` | | the user who asked for the change, signed in |
+//! | `email_undo` | `/email/undo` | `/auth/email/undo` | | anyone |
+//! | `phone_undo` | `/phone/undo` | `/auth/phone/undo` | | anyone |
+//! | `login_name_confirm` | `/login-names/confirm` | `/auth/login-names/confirm` | | the user who added the name, signed in |
+//! | `login_name_undo` | `/login-names/undo` | `/auth/login-names/undo` | | anyone |
+//! | `account_keep` | `/account/keep` | `/auth/account/keep` | | anyone |
+//!
+//! - "Anyone" means anyone who has the token. No session is required.
+//! - If a user must sign in first, the form leads to the login page and then back to the page of the
+//!   link. The page still has the token, because the cookie of `LinkToken` is valid for an hour.
+//! - Do not send an empty field `password` to `/auth/verification/confirm`. It counts as a wrong
+//!   password. Without a script, offer two forms: one with the field, and one without it.
+//! - After an undo, lead to the form for a forgotten password (`next`). The person who made the
+//!   change may know the password.
+//! - The links `login` and `account_keep` exist only if you mount
+//!   [`mail_login::routes`](crate::mail_login::routes) and
+//!   [`own_account::routes`](crate::own_account::routes).
+//!
+//! The answers to a script are on the page [`mail`](super::mail#pages-for-changes-of-addresses-and-names).
+//!
+//! # Sign-in by mail
+//!
+//! You need two pages. One asks for the mail and takes the code. The link opens the other one.
+//!
+//! ```no_run
+//! use axum::Router;
+//! use axum::response::Html;
+//! use axum::routing::get;
+//! use portcullis::page::{FormFeedback, LinkToken};
+//! use portcullis::{Portcullis, mail_login, public};
+//! # fn render(template: &str, form: &FormFeedback, token: Option<&str>) -> Html<String> {
+//! #     Html(format!("{template} {form:?} {token:?}"))
+//! # }
+//!
+//! async fn ask(form: FormFeedback) -> Html<String> {
+//!     render("by-mail.html", &form, None) // your template engine
+//! }
+//!
+//! /// The page of `mail.links.login`. With `LinkConfig::in_query()` its path is `/login/mail`.
+//! async fn link(link: LinkToken, form: FormFeedback) -> Html<String> {
+//!     render("mailed-link.html", &form, link.as_str())
+//! }
+//!
+//! fn pages(auth: &Portcullis) -> Router {
+//!     auth.router()
+//!         .auth_routes("/auth", auth.routes().merge(mail_login::routes(auth)))
+//!         .route("/login/by-mail", get(ask), public())
+//!         .route("/login/mail", get(link), public())
+//!         .into_router()
+//! }
+//! ```
+//!
+//! The page that asks, `by-mail.html`. It comes back with the result `mail_sent` for every name:
+//!
+//! ```html
+//! {% if form.error %}<p role="alert">{{ form.message }}</p>{% endif %}
+//! {% if form.result == 'mail_sent' %}<p>If there is such an account, we have sent it a mail.</p>{% endif %}
+//! <form method="post" action="/auth/login/mail">
+//!   <input name="login" value="{{ form.values.login }}" autocomplete="username">
+//!   <input name="next" type="hidden" value="{{ form.next or '/' }}">
+//!   <input name="back" type="hidden" value="{{ form.page }}">
+//!   <button>Send a link and a code</button>
+//! </form>
+//! <form method="post" action="/auth/login/mail/confirm">
+//!   <input name="code" autocomplete="one-time-code">
+//!   <input name="remember" type="checkbox" value="true">
+//!   <input name="next" type="hidden" value="{{ form.next or '/' }}">
+//!   <input name="back" type="hidden" value="{{ form.page }}">
+//!   <button>Sign in with the code</button>
+//!   <p>Do not tell the code to anyone, also not to us.</p>
+//! </form>
+//! ```
+//!
+//! The page of the link, `mailed-link.html`:
+//!
+//! ```html
+//! {% if form.result == 'other_browser' %}
+//! <p>Type the code of the mail in the browser where you asked for it.</p>
+//! {% elif form.error == 'link_used' %}
+//! <p>This browser has just used the link. <a href="/">Continue</a></p>
+//! {% elif form.error %}
+//! <p role="alert">{{ form.message }}. <a href="/login/by-mail">Ask for a new mail</a></p>
+//! {% elif token %}
+//! <form method="post" action="/auth/login/mail/confirm">
+//!   <input name="token" type="hidden" value="{{ token }}">
+//!   <input name="remember" type="checkbox" value="true">
+//!   <input name="next" type="hidden" value="/">
+//!   <input name="back" type="hidden" value="{{ form.page }}">
+//!   <button>Sign in</button>
+//! </form>
+//! {% else %}
+//! <p>Please open the link in your mail again.</p>
+//! {% endif %}
+//! ```
+//!
+//! The form is necessary. The link must not sign in when it is opened, because mail scanners open links too.
 //!
 //! # Headers
 //!

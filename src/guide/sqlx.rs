@@ -82,6 +82,32 @@
 //!
 //! If an early return drops the transaction, it is rolled back.
 //!
+//! # On SQLite, MySQL or MariaDB
+//!
+//! The example is for PostgreSQL. These parts are different on other databases. The same files and types are for MySQL
+//! and MariaDB.
+//!
+//! | | PostgreSQL | SQLite | MySQL, MariaDB |
+//! |---|---|---|---|
+//! | folder in `migration/sql` | `postgres` | `sqlite` | `mysql` |
+//! | features of sea-orm and sqlx | `sqlx-postgres`, `postgres` | `sqlx-sqlite`, `sqlite` | `sqlx-mysql`, `mysql` |
+//! | from the pool to sea-orm | `SqlxPostgresConnector::from_sqlx_postgres_pool` | `SqlxSqliteConnector::from_sqlx_sqlite_pool` | `SqlxMySqlConnector::from_sqlx_mysql_pool` |
+//! | `DbBackend` of a statement | `Postgres` | `Sqlite` | `MySql` |
+//! | placeholders | `$1` | `?` or `$1` | `?` |
+//! | your column for an account's id | `uuid` | `uuid_text` or `blob` | `binary(16)` |
+//! | what `query_as!` reads from an id | `Uuid` | `String`, which fails; write `id AS "id: Uuid"` | `Vec<u8>`; write ``id AS `id: Uuid` `` |
+//! | `sqlx::migrate!` on several nodes at once | waits for a lock | has no lock: run it on one node first | waits for a lock |
+//! | a migration that fails | is undone | is undone | stays half done |
+//!
+//! - Always bind and read the 16 bytes of an id (`uuid::Uuid`), never its text. Text with hyphens
+//!   matches no row, because every database except PostgreSQL compares bytes.
+//! - On SQLite, turn on the write-ahead log, as `examples/quickstart` does. Otherwise readers wait
+//!   for writers. sqlx checks foreign keys by default.
+//! - On MySQL and MariaDB, text in `auth_*` is compared byte by byte (`utf8mb4_bin`). `WHERE username = ?` finds
+//!   only the same spelling. Look for a name with
+//!   [`find_by_login`](crate::account::Accounts::find_by_login), and join over the id.
+//! - `RETURNING` does not exist on MySQL. On MariaDB it works with `INSERT` and `DELETE`.
+//!
 //! # Types
 //!
 //! | column | PostgreSQL | MySQL, MariaDB | SQLite | in Rust |

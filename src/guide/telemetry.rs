@@ -11,6 +11,19 @@
 //!     .init();
 //! ```
 //!
+//! The example needs two features of `tracing-subscriber` that are off by default:
+//!
+//! ```toml
+//! tracing-subscriber = { version = "0.3", features = ["env-filter", "json"] }
+//! ```
+//!
+//! | call | feature |
+//! |---|---|
+//! | `fmt()`, `init()` | `fmt`, on by default |
+//! | `json()` | `json` |
+//! | `with_env_filter(..)` | `env-filter` |
+//! | colours in a terminal, without `json()` | `ansi`, on by default |
+//!
 //! # Targets of `tracing`
 //!
 //! | target | level | what |

@@ -9,6 +9,25 @@
 //!    hook writes and what the flow writes are committed together.
 //! 3. A hook can refuse. The flow is then rolled back, and the refusal is the answer.
 //!
+//! # Which hook for which task
+//!
+//! | task | hook |
+//! |---|---|
+//! | store your own fields of a registration | `reads_profile` and [`after_register`](Hooks::after_register) |
+//! | refuse some registrations, for example by the domain of the address | [`before_register`](Hooks::before_register) |
+//! | give each person who registers a role | `after_register`, with `call.auth.roles().within(txn)` |
+//! | refuse some sign-ins, for example at a certain time | [`before_login`](Hooks::before_login) |
+//! | count or record sign-ins in your own table | [`after_login`](Hooks::after_login) |
+//! | remove what your tables keep for a session | [`before_logout`](Hooks::before_logout); only a sign-out calls it, no other end of a session |
+//! | keep a copy of an address up to date, or act when it is proved | [`names_changed`](Hooks::names_changed) |
+//! | inform another system that the password is new | [`after_password_change`](Hooks::after_password_change); write a row, and send it later |
+//! | refuse that an account is closed, for example with an open order | [`before_close`](Hooks::before_close) |
+//! | remove your own data about a person | [`before_erase`](Hooks::before_erase) |
+//! | move your data from a visitor's session to the account | [`Builder::on_session_replaced`](crate::Builder::on_session_replaced) |
+//! | react to anything else, without being part of the change | no hook: read the [audit log](crate::audit_log) |
+//!
+//! The page of [`Hooks`] lists which flow calls which hook.
+//!
 //! # What it does not do
 //! A hook is not the place for calls to other services, such as a mail server. It may run again, and
 //! the transaction may still be rolled back. Write a row of your own, or wait for the event. To send a

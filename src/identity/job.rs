@@ -35,7 +35,7 @@ pub struct JobIdentity {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobError {
-    /// The account does not exist or was deleted.
+    /// The account does not exist, or it was closed, deleted or erased.
     #[error("there is no such account")]
     NotFound,
     /// The account is disabled.

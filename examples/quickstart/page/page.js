@@ -123,7 +123,7 @@ for (const form of document.forms) {
     await showCaptcha(form, answer);
     if (answer.ok) {
       form.reset();
-      if (form.id === "link") showNextStep(form, answer);
+      if (form.id === "link" || form.id === "code") showNextStep(answer);
       await showWho();
       // The form may be hidden now, so keyboard users continue at the top.
       if (form.closest("[hidden]")) find("#who").focus();
@@ -143,6 +143,7 @@ const links = {
   "/verify": ["Confirm your mail address", "/auth/verification/confirm",
     "You can leave it empty in the browser in which you registered. In any other browser you must then set a new password."],
   "/password/reset": ["Set a new password", "/auth/password/reset", "At least 15 characters."],
+  "/login/mail": ["Sign in with the link of your mail", "/auth/login/mail/confirm"],
   "/email/confirm": ["Confirm your new mail address", "/auth/email/confirm"],
   "/email/undo": ["Undo the change of your mail address", "/auth/email/undo"],
   "/login-names/confirm": ["Confirm another mail address", "/auth/login-names/confirm"],
@@ -165,13 +166,19 @@ function showLink() {
   history.replaceState(null, "", location.pathname);
 }
 
-// After a verification from another browser, the owner of the mailbox must set a new password.
-function showNextStep(form, { body }) {
-  if (body.result !== "password_change_required") {
-    find("#mailed").hidden = true;
-    return;
+// What comes after a link or a code. If nobody had proved the address before, the owner of the mailbox
+// must set a new password.
+function showNextStep({ body }) {
+  const form = find("#link");
+  const needsPassword = body.result === "password_change_required";
+  find("#mailed").hidden = !needsPassword && body.result !== "other_browser";
+  if (body.result === "other_browser") {
+    find("#link-title").textContent = `Type this code in the browser that asked for the mail: ${body.code}`;
+    find("button", form).hidden = true;
   }
+  if (!needsPassword) return;
   find("#link-title").textContent = "Set a password";
+  find("#link-password-field").hidden = false;
   find("#link-password-hint").textContent = "At least 15 characters.";
   find("#link-password").name = "new_password";
   form.elements.token.disabled = true;

@@ -19,7 +19,8 @@ use portcullis::captcha::PictureCaptcha;
 use portcullis::message::ConsoleNotifier;
 use portcullis::permission::{GrantError, RoleDefinition};
 use portcullis::{
-    Account, PermissionError, Portcullis, Rejection, Requirement, Secret, anonymous, public,
+    Account, PermissionError, Portcullis, Rejection, Requirement, Secret, anonymous, mail_login,
+    public,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
@@ -141,6 +142,7 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
     let grants = Requirement::permission("role:grant")?;
     let only_admins = get(async || "only for administrators\n");
     let (css, js) = (include_str!("../page/page.css"), include_str!("../page/page.js"));
+    let routes = auth.routes().merge(anonymous::routes(auth)).merge(mail_login::routes(auth));
     Ok(auth
         .router()
         .route("/public", get(greet), public())
@@ -148,11 +150,12 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
         .route("/admin", only_admins, Requirement::permission("admin:read")?)
         .route("/admin/roles/{role}/{login}", put(grant), grants)
         .route("/docs/{id}", get(doc), reads)
-        .auth_routes("/auth", auth.routes().merge(anonymous::routes(auth)))
+        .auth_routes("/auth", routes)
         .route("/", get(page()), public())
         // Pages for the links in mails. Opening one changes nothing; sending its form does.
         .route("/verify", get(page()), public())
         .route("/password/reset", get(page()), public())
+        .route("/login/mail", get(page()), public())
         .route("/email/confirm", get(page()), public())
         .route("/email/undo", get(page()), public())
         .route("/login-names/confirm", get(page()), public())
