@@ -790,8 +790,8 @@ on_every_database! {
         let others = async || {
             let mut counts = Vec::new();
             for table in ["auth_attempt", "auth_outbox_limit", "auth_outbox"] {
-                let own = format!("account_id = (SELECT account_id FROM auth_login_name WHERE normal = 'victim') OR account_id IS NULL");
-                let filter = if table == "auth_outbox" { own } else { "1 = 1".to_owned() };
+                let own = "account_id IS NULL OR account_id = (SELECT account_id FROM auth_login_name WHERE normal = 'victim')";
+                let filter = if table == "auth_outbox" { own } else { "1 = 1" };
                 counts.push(probe.number(&format!("SELECT COUNT(*) FROM {table} WHERE {filter}")).await);
             }
             counts
