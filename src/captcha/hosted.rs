@@ -1,7 +1,7 @@
 //! Captchas of a provider: its script runs in the page, and the server asks whether a token is valid.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -39,7 +39,12 @@ pub struct HostedCaptcha {
     secret: Zeroizing<String>,
     hosts: Vec<String>,
     http: Arc<dyn HttpClient>,
+    /// One for all calls, so that it limits how many of them are forgotten and still wait.
+    port: OnceLock<TimedPort<dyn HttpClient>>,
 }
+
+/// The name under which answers are counted for their source.
+const RULE: &str = "captcha_answers";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Provider {
@@ -78,7 +83,15 @@ impl HostedCaptcha {
         http: Arc<dyn HttpClient>,
     ) -> Self {
         let secret = Zeroizing::new(secret);
-        Self { provider, url: url.to_owned(), site_key, secret, hosts: Vec::new(), http }
+        Self {
+            provider,
+            url: url.to_owned(),
+            site_key,
+            secret,
+            hosts: Vec::new(),
+            http,
+            port: OnceLock::new(),
+        }
     }
 
     /// Sets another address for the question, such as that of a proxy or of a service with the same
@@ -112,7 +125,8 @@ impl HostedCaptcha {
             tracing::error!(target: "portcullis", error = ?why, "a provider of captchas cannot be asked");
             CaptchaError::Unavailable(why.into())
         };
-        let port = TimedPort::new(Arc::clone(&self.http), &context.database);
+        let new = || TimedPort::new(Arc::clone(&self.http), &context.database);
+        let port = self.port.get_or_init(new);
         let (url, secret) = (self.url.clone(), self.secret.clone());
         let (token, site_key) = (token.to_owned(), self.site_key.clone());
         let provider = self.provider;
@@ -170,6 +184,10 @@ impl Captcha for HostedCaptcha {
             if token.is_empty() || token.len() > MOST_BYTES {
                 return Ok(CaptchaVerdict::Wrong);
             }
+            // Each answer is a question to the provider, which limits how many it takes.
+            let quota = context.config.captcha.per_source;
+            let limits = request.auth.rate_limits();
+            limits.source(RULE, request.client.address(), quota).await?;
             let told = self.ask(token, request).await?;
             let own = context.config.link_host();
             let host = told.hostname.as_deref().unwrap_or_default();

@@ -13,7 +13,7 @@
 //!    the kind and the action.
 //! 3. The page asks for a captcha for this action (`POST /captcha`), and shows it.
 //! 4. It sends the request again with the answer in the field `captcha`, and for a picture with
-//!    `captcha_id`. The answer is checked before anything else is. It works once, for this action, on
+//!    `captcha_id`. The answer is checked before anything is looked up. It works once, for this action, on
 //!    all nodes together. After a wrong answer (`wrong_captcha`) the page asks for a new captcha.
 //!
 //! | kind | needs | what the field `captcha` has |
@@ -34,7 +34,7 @@
 //! - Failures count for ten minutes from the first one, for the source (an IPv4 address, an IPv6 /64)
 //!   and for the typed name in its normal form. Both count for each action separately.
 //! - Whether there is such an account makes no difference, and neither does a success. So the answer
-//!   shows nothing about accounts, and nothing of what their owners do.
+//!   shows nothing about accounts. It can show that somebody used a name a few minutes ago.
 //! - A [device that the account knows](crate::attempt#known-devices) is never asked, and its failures
 //!   do not count here.
 //! - A request that is refused for a missing or wrong captcha is no attempt. It does not bring a lock
@@ -104,6 +104,9 @@
 //! - It does not tell people from programs. It only makes repeated requests more expensive.
 //! - It does not guard routes of yours, or passwords that [your application
 //!   compares](crate::attempt::Attempts::begin). Call [`check`](Captchas::check) there.
+//! - A failed sign-in is counted after its password was compared. So a burst of parallel sign-ins is stopped by the
+//!   limits of [`attempt`](crate::attempt), and not by the captcha.
+//! - It does not guard the [sign-in by mail](crate::mail_login), also if that creates accounts.
 //! - It speaks no other language than English.
 //! - It contains no scripts. The widgets of ALTCHA and of the providers are theirs.
 //!
@@ -120,7 +123,7 @@
 //! that is refused.
 //!
 //! # Configuration
-//! [`CaptchaConfig`](crate::config::CaptchaConfig).
+//! [`CaptchaConfig`].
 //!
 //! # Events
 //! None of its own.

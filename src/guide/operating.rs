@@ -34,7 +34,7 @@
 //! | `password_reset_without_notifier` | The routes for a forgotten password are mounted, but there is no notifier, so nobody gets a link. | Give the builder a notifier, or do not mount the routes. |
 //! | `mail_login_without_notifier` | The routes of the sign-in by mail are mounted, but there is no notifier, so nobody gets a mail. | Give the builder a notifier, or do not mount the routes. |
 //! | `totp_seed_unreadable` | The seed of an authenticator cannot be decrypted: it was encrypted with a secret that is not configured any more. Its owner cannot sign in with it. | Configure the secret again, after the newest one. Without it, remove the factor with `accounts().set_enrolled_factors(..)`, and ask the owner to set up a new authenticator. |
-//! | `captcha_without_another_way` | A captcha was asked for at a sign-in, and the routes of the sign-in by mail are not mounted. People who cannot solve it cannot sign in from a new device. | Mount [`mail_login::routes`](crate::mail_login), set `captcha.login_after` to `None`, or use a proof of work. |
+//! | `captcha_without_another_way` | A captcha was asked for at a sign-in, and the routes of the sign-in by mail are not mounted. People who cannot solve it cannot sign in from a new device. | Mount [`mail_login::routes`](crate::mail_login), or set `captcha.login_after` to `None`. With a proof of work you can ignore it. |
 //! | `maintenance_overdue` | This process has run for three days, and no maintenance ran on any node in that time. Tables grow without limit. | Spawn `auth.maintenance().every(..)`, or let a scheduler call `auth.maintenance().run()`. If it is already called, check its errors. |
 //!
 //! # Warnings and errors in the log

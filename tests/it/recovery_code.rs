@@ -214,6 +214,43 @@ on_every_database! {
         assert_eq!(generate(&mut browser).await.len(), 10);
     }
 
+    async fn a_person_who_used_the_last_code_can_set_up_a_new_authenticator(probe: Probe) {
+        let (alice, mut browser, _) = person(&probe, "alice").await;
+        let codes = generate(&mut browser).await;
+        for code in &codes[1..] {
+            assert_eq!(step_up(&mut browser, code).await.status, 200);
+            probe.clock.advance(Duration::from_millis(1));
+        }
+        // The phone is lost, and one code is left.
+        let mut other = waiting(&browser, "alice").await;
+        let answer = verify(&mut other, &codes[0]).await;
+        assert_eq!(answer.json()["recovery_codes_left"], 0, "{}", answer.text);
+        let lost = other.get("/auth/totp").await.json()["authenticators"][0]["id"].clone();
+        let lost = format!("/auth/totp/{}", lost.as_str().expect("an id"));
+        check(&other.delete(&lost).await, 401, "insufficient_user_authentication");
+        enrol(&probe, &mut other, "new phone").await;
+        assert_eq!(other.delete(&lost).await.status, 200);
+        assert_eq!(generate(&mut other).await.len(), 10);
+        let account = probe.auth.accounts().find(alice.id()).await.expect("it answers").expect("alice");
+        assert!(account.enrolled_factors().contains(Factor::RecoveryCode));
+    }
+
+    async fn at_the_limit_of_authenticators_a_code_allows_one_more(probe: Probe) {
+        let probe = probe.configured(|config| config.totp.max_per_account = 1);
+        let (_, mut browser, _) = person(&probe, "alice").await;
+        let codes = generate(&mut browser).await;
+        let full = browser.post("/auth/totp", json!({ "name": "tablet" })).await;
+        check(&full, 409, "too_many_authenticators");
+        let mut other = waiting(&browser, "alice").await;
+        assert_eq!(verify(&mut other, &codes[0]).await.status, 200);
+        let lost = other.get("/auth/totp").await.json()["authenticators"][0]["id"].clone();
+        enrol(&probe, &mut other, "new phone").await;
+        let full = other.post("/auth/totp", json!({ "name": "tablet" })).await;
+        check(&full, 409, "too_many_authenticators");
+        let lost = format!("/auth/totp/{}", lost.as_str().expect("an id"));
+        assert_eq!(other.delete(&lost).await.status, 200);
+    }
+
     async fn a_code_never_replaces_the_password(probe: Probe) {
         let (_, mut browser, _) = person(&probe, "alice").await;
         let codes = generate(&mut browser).await;

@@ -440,6 +440,8 @@ on_every_database! {
         let mut other = browser.stranger();
         let new = "another horse battery staple";
         reset_password(&probe, &mut other, new).await;
+        // The mailbox proves no second factor, so this device gets no guesses of its own.
+        assert!(other.device.is_none());
         assert_eq!(other.login("alice", new).await.json()["result"], "second_factor_required");
         assert_eq!(verify(&mut other, &code(&probe, &secret)).await.status, 200);
         assert_eq!(other.get("/me").await.status, 200);

@@ -474,6 +474,22 @@ fn every_leaf_has_a_test_file_of_its_name() {
     }
 }
 
+/// A file outside of `src` is not in the package. The README is.
+#[test]
+fn the_sources_include_only_files_of_the_package() {
+    let check_file = |file: &File| {
+        let included = file.text.split("include_str!(\"").skip(1);
+        let included = included.chain(file.text.split("include_bytes!(\"").skip(1));
+        let depth = file.path.matches('/').count();
+        let leaves = included.filter(|rest| {
+            let path = rest.split('"').next().unwrap_or_default();
+            path.matches("../").count() > depth && path != "../README.md"
+        });
+        leaves.map(|_| format!("{}: it includes a file outside of src", file.path)).collect()
+    };
+    check(check_file, "guide/nodes.rs", "#![doc = include_str!(\"../../tests/it/a.rs\")]");
+}
+
 #[test]
 fn only_the_clock_reads_the_time() {
     let words = ["SystemTime::now", "Instant::now", "now_utc", "now_local", "Utc::now"];

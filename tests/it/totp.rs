@@ -350,6 +350,18 @@ on_every_database! {
         check(&verify(&mut browser, &code(&probe, &secret)).await, 403, "wrong_code");
     }
 
+    async fn an_authenticator_that_was_forgotten_never_counts_again(probe: Probe) {
+        let (_, mut browser, stolen) = person(&probe, "alice").await;
+        // An older version, which does not know the table, takes the factor away.
+        probe.execute("UPDATE auth_account SET version = version + 1, enrolled_factors = 0").await;
+        let (_, new) = enrol(&probe, &mut browser, "new phone").await;
+        assert_eq!(totp_rows(&probe).await, 1);
+        let mut thief = browser.stranger();
+        thief.login("alice", PASSWORD).await;
+        check(&verify(&mut thief, &code(&probe, &stolen)).await, 403, "wrong_code");
+        assert_eq!(verify(&mut thief, &code(&probe, &new)).await.status, 200);
+    }
+
     async fn a_seed_is_encrypted_and_belongs_to_its_row(probe: Probe) {
         let (alice, _, secret) = person(&probe, "alice").await;
         let (bob, _, _) = person(&probe, "bob").await;
