@@ -250,7 +250,8 @@ impl Builder {
         self
     }
 
-    /// Sets the whole configuration, for example from [`Config::from_env`].
+    /// Sets the whole configuration, for example from [`Config::from_env`]. Call it first: it replaces
+    /// everything that was set in the configuration before, also the secret and the public address.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self

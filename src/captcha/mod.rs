@@ -13,8 +13,9 @@
 //!    the kind and the action.
 //! 3. The page asks for a captcha for this action (`POST /captcha`), and shows it.
 //! 4. It sends the request again with the answer in the field `captcha`, and for a picture with
-//!    `captcha_id`. The answer is checked before anything is looked up. It works once, for this action, on
-//!    all nodes together. After a wrong answer (`wrong_captcha`) the page asks for a new captcha.
+//!    `captcha_id`. The answer is checked before a password is. It works once, for this action, on all nodes
+//!    together. After a wrong answer (`wrong_captcha`), a picture takes two more; for the other kinds, and after
+//!    that, the page asks for a new captcha.
 //!
 //! | kind | needs | what the field `captcha` has |
 //! |---|---|---|
@@ -28,7 +29,7 @@
 //! | action | route | what counts as a failure | free failures |
 //! |---|---|---|---|
 //! | `login` | `POST /login` | a wrong name or password | 5 |
-//! | `register` | `POST /register` | every registration, whatever its result is | 3 |
+//! | `register` | `POST /register` | every registration with valid fields, whatever its result is | 3 |
 //! | `forgot` | `POST /password/forgot` | every request | 3 |
 //!
 //! - Failures count for ten minutes from the first one, for the source (an IPv4 address, an IPv6 /64)

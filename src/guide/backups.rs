@@ -15,7 +15,7 @@
 //!
 //! | lost | what happens |
 //! |---|---|
-//! | the secret | everyone signs in again; links and codes are invalid; waiting mails cannot be sent; each device counts as new |
+//! | the secret | everyone signs in again; links and codes are invalid; waiting mails cannot be sent; each device counts as new; authenticators and recovery codes are useless, and an administrator must remove these factors |
 //! | a pepper | nobody whose hash needs it can sign in; they must reset their passwords |
 //! | a signing key of your own | everyone signs in again |
 //!
@@ -61,8 +61,9 @@
 //! 4. Use your own records to repeat the security changes since the backup, such as disabled accounts and
 //!    revoked roles. The restored database does not contain the events of that time, so keep a copy of events
 //!    elsewhere. `tracing` reports each one with the target `portcullis::event`.
-//! 5. If someone may have read the backup, change the secret too. The secret signs tokens. A thief who has the
-//!    secret and the database needs nothing else.
+//! 5. If someone may have read the backup, change the secret too, and keep the old one at the end of the list: see
+//!    [`deployment`](super::deployment). The secret signs tokens. A thief who has the secret and the database needs
+//!    nothing else.
 //! 6. Tell people who changed their password after the backup that their old password is valid again. If you know
 //!    that an old password was stolen, call
 //!    [`require_password_change`](crate::account::Accounts::require_password_change) for the account, or let

@@ -60,7 +60,7 @@
 //! | answer | what the app does |
 //! |---|---|
 //! | 401 `token_expired` | renews the token once; if that is refused too, asks the user to sign in |
-//! | 401 `insufficient_user_authentication` | asks for one of the `factors`, or for any factor if there is no such list; for the password: `POST /auth/reauthenticate`, which answers with a new `token` |
+//! | 401 `insufficient_user_authentication` | asks for one of the `factors`; for the password: `POST /auth/reauthenticate`, which answers with a new `token` |
 //! | 401 with any other code | asks the user to sign in; keeps the device token |
 //! | 503, or no answer | keeps the token and tries again later |
 //!

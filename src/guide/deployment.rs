@@ -18,18 +18,25 @@
 //!
 //! 1. Deploy `old,new` to all nodes.
 //! 2. Deploy `new,old` to all nodes.
-//! 3. Remove the old secret after the refresh window (7 days). Then no token that it signed can be renewed. If
-//!    accounts have second factors, keep the old secret for longer: see below.
+//! 3. Remove the old secret when nothing needs it any more. Keep it at the end of the list until then:
 //!
-//! To sign everyone out at once, remove the old secret immediately. Recovery codes are then invalid too.
+//! | what needs the old secret | for how long |
+//! |---|---|
+//! | sessions | the refresh window, 7 days |
+//! | links and codes; the longest is the link that reopens a closed account | 14 days (`retention.closed_accounts`) |
+//! | addresses that accounts have left | 30 days |
+//! | known devices: without it, people who have not signed in since count as new on their device | 180 days (`attempts.device_lifetime`) |
+//! | seeds of [authenticators](crate::totp): each is encrypted again when it is used | until each was used once |
+//! | [recovery codes](crate::recovery_code): they are digested with the secret of their time | until their owners have made new ones |
 //!
-//! **[Recovery codes](crate::recovery_code) are digested with the secret that was the first one when they were
-//! made.** Nothing can change that later. Without this secret they are wrong. The seed of an
-//! [authenticator](crate::totp) is encrypted again when it is used. So keep an old secret, at the end of the list, as
-//! long as accounts have codes of its time.
+//! **If you remove it earlier, people with an authenticator or with recovery codes cannot sign in.** An administrator
+//! must then remove their factors with [`set_enrolled_factors`](crate::account::Accounts::set_enrolled_factors).
 //!
-//! Rotate peppers in the same way. A hash that was made with an older pepper is replaced at the next login of
-//! its account. If you remove a pepper that hashes still need, those accounts cannot sign in.
+//! To sign everyone out at once, do not remove a secret. Call
+//! [`sessions().end_all(..)`](crate::session::Sessions::end_all) for each account.
+//!
+//! Rotate peppers (`config.password.peppers`) in the same way. A hash that was made with an older pepper is replaced at
+//! the next login of its account. If you remove a pepper that hashes still need, those accounts cannot sign in.
 //!
 //! # Configuration from the environment
 //!

@@ -28,7 +28,9 @@
 //!      Then rows whose password hash cannot be read are only reported, and not imported. See [the
 //!      table](#password-hashes).
 //! 3. Connect your tables to the account: add a foreign key from `users.id` to `auth_account.id`. If your ids
-//!    are numbers, add a column `account_id`.
+//!    are numbers, add a column `account_id`. Rows that were refused have no account, so correct or remove them
+//!    first. With `login.require_verified`, [maintenance](crate::maintenance) deletes accounts that nobody verified.
+//!    Give the key `ON DELETE CASCADE` then, or no such account is deleted.
 //! 4. Create both rows for new people: with a hook for the mounted registration, or in one
 //!    transaction in your own handler. See [below](#new-people-create-both-rows-or-none).
 //! 5. When nobody uses the old sign-in any more, drop the columns that moved. Until then, do not
@@ -194,7 +196,9 @@
 //! mail](crate::mail_login#new-accounts) creates never has one. To allow it, look at `registering.cause` first.
 //!
 //! In your own handler, first call [`prepare`](crate::registration::Registration::prepare). It checks and hashes
-//! the password before the transaction. Then [`within`](crate::account::Accounts::within) creates the account in
+//! the password before the transaction. This is for your administrators and your own programs. It has no limit for
+//! a source, asks for no captcha, calls no hooks, and sends no mail to verify the address. For strangers, use the
+//! mounted registration with a hook. Then [`within`](crate::account::Accounts::within) creates the account in
 //! the transaction. `examples/profile-fields` shows both ways, with its own table, entity and migration.
 //!
 //! # Reading both

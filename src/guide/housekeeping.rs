@@ -63,7 +63,8 @@
 //! | `auth_captcha_failures` | until the window has passed | `captcha.window` |
 //! | `auth_attempt` | 24 hours | `retention.attempts` |
 //! | `auth_rate` | until the limit has recovered | |
-//! | `auth_outbox`, `auth_outbox_limit` | 24 hours after sending | `mail.keep` |
+//! | `auth_outbox` | 24 hours | `mail.keep` |
+//! | `auth_outbox_limit` | one hour | |
 //! | `auth_event` | 180 days | `retention.events`; `None` keeps them |
 //! | `auth_denial` | 30 days | `retention.denials` |
 //! | `auth_former_address` | 30 days | |

@@ -17,6 +17,8 @@
 //! | serve a single-page application from another port or host | [`single_page`] |
 //! | let mobile apps sign in, or use bearer tokens | [`bearer`] |
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
+//! | ask for a second factor: authenticator apps, recovery codes | [`second_factor`](crate::second_factor) |
+//! | make repeated requests of strangers more expensive | [`captcha`](crate::captcha) |
 //! | let people close, reopen and export their account | [`own_account`](crate::own_account) |
 //! | give roles, groups and levels | [`permissions`] |
 //! | let people edit and share their own rows | [`rows_with_owners`] |
@@ -56,7 +58,7 @@
 //! | term | meaning |
 //! |---|---|
 //! | account | what a person signs in to; it has sign-in names, usually a password, and permissions |
-//! | login name | a username, mail address or phone number that identifies an account at sign-in |
+//! | login name | a username or mail address that identifies an account at sign-in; a phone number belongs to an account too, but nobody signs in with it |
 //! | main address | the mail address in the account itself, not one that was added as a further login name |
 //! | visitor | a client with an anonymous session, which has no account |
 //! | source | the network address of a client; IPv6 addresses count by their /64 network |

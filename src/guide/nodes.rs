@@ -77,10 +77,10 @@
 //!
 //! 1. Deploy `old,new` to all nodes.
 //! 2. Deploy `new,old` to all nodes. Sessions change to the new secret at their next rotation.
-//! 3. Deploy `new` after the refresh window (7 days), unless accounts have [second factors](super::deployment).
+//! 3. Deploy `new` when nothing needs the old secret any more: see [`deployment`](super::deployment).
 //!
-//! Some digests use only the first secret. So counts of failed attempts start again after step 2.
-//! During step 2, old and new nodes count separately.
+//! The counts of failed attempts use only the first secret. So they start again after step 2. During
+//! step 2, old and new nodes count separately.
 //!
 //! # Different secrets
 //!

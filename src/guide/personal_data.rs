@@ -15,7 +15,7 @@
 //! | what your application stores with a session | `auth_session_data` | as long as the session |
 //! | roles, groups, permissions, levels | `auth_account_role`, `auth_account_group`, `auth_account_permission`, `auth_membership` | until they are revoked, or the account is erased |
 //! | codes and links: their purpose and address; only digests of the codes | `auth_challenge`, `auth_challenge_start` | an hour after their end |
-//! | messages: recipient and content are encrypted, and the content is deleted when it is sent | `auth_outbox`, `auth_outbox_limit` | 24 hours after sending |
+//! | messages: recipient and content are encrypted, and the content is deleted when it is sent | `auth_outbox`, `auth_outbox_limit` | 24 hours; counts one hour |
 //! | requests, counted by keyed digests; only with `rate.store = database` | `auth_rate` | until the limit has recovered |
 //! | failures before a [captcha](crate::captcha): keyed digests of names and sources | `auth_captcha_failures` | 10 minutes |
 //! | attempts to sign in: keyed digests of names, and the network address | `auth_attempt` | 24 hours |

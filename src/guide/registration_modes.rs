@@ -61,7 +61,7 @@
 //! async fn invite(auth: &Portcullis, email: &str) -> Result<(), Rejection> {
 //!     let txn = auth.begin().await?;
 //!     let account = auth.accounts().within(&txn).create(NewAccount::email(email)).await?;
-//!     auth.roles().within(&txn).grant(account.id(), "member").await?;
+//!     auth.roles().within(&txn).grant(account.id(), "member").await?; // a role that you have created
 //!     txn.commit().await.map_err(Fault::from)?;
 //!     // Not the client of the request. It would count against the address of the administrator.
 //!     auth.password_reset().forgot(email, &ClientInfo::default()).await?;
@@ -71,7 +71,9 @@
 //!
 //! - The link works once. If it has expired, the person uses "forgot password" on your page, and gets a new one. Your
 //!   administrators can also call `forgot` again, at most once a minute and five times an hour for one address.
-//! - `forgot` returns `Ok` even if no mail was sent, for example because of a limit.
+//! - `forgot` returns `Ok` even if no mail was sent, for example because the address got one a minute ago. Many
+//!   invitations at once can reach the limits of unknown sources, or those of a captcha. Then it returns an error, and
+//!   the account is there. Call `forgot` again later.
 //! - The lifetime also applies to links for forgotten passwords. If you want to keep it short there, or need more than
 //!   a day for invitations, send [your own message](super::mail#your-own-messages) instead. Its link leads to your page
 //!   for "forgot password" or for the [sign-in by mail](crate::mail_login), where the person gets a fresh link. Such an

@@ -23,8 +23,9 @@
 //!
 //! # Forms
 //!
-//! A form from a page of this service can be posted to each route with the method `POST`. If there is a login page, a
-//! browser then gets a redirect (303) instead of the answers below. See [`page`](crate::page).
+//! A form from a page of this service can be posted to each route with the method `POST` whose body may be a form. If
+//! there is a login page, a browser then gets a redirect (303) instead of the answers below. See
+//! [`page`](crate::page).
 //!
 //! # Error codes that many routes have
 //!

@@ -82,7 +82,8 @@
 //! | register | `/auth/register` | `username`, `email`, `password`, `remember` |
 //! | sign in | `/auth/login` | `login`, `password`, `remember` |
 //! | sign out | `/auth/logout` | |
-//! | password again | `/auth/reauthenticate` | `password` |
+//! | password again | `/auth/reauthenticate` | `password`, or `code` of a second factor |
+//! | [second step](crate::second_factor) of a sign-in, if mounted | `/auth/second-factor/verify` | `code` |
 //! | new password | `/auth/password` | `current_password`, `new_password`, `new_password_again` |
 //! | forgotten password | `/auth/password/forgot` | `login` |
 //! | reset it | `/auth/password/reset` | `token`, `password`, `remember` |
@@ -90,6 +91,9 @@
 //! | end one session | `/auth/sessions/{id}/end` | |
 //! | end the others, or all | `/auth/sessions/end` | `scope`: `others` (the default) or `all` |
 //! | [sign in by mail](crate::mail_login), if mounted | `/auth/login/mail`, then `/auth/login/mail/confirm` | `login`, then `token` or `code`, and `remember` |
+//!
+//! A form cannot close or export an account, remove a phone number or a name, or set up an authenticator. Write a
+//! handler for these, which calls the flow: see [`page`](crate::page).
 //!
 //! # Guarded pages
 //!

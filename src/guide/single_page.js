@@ -1,5 +1,6 @@
 // Returns a function that calls the service at this address, such as "https://api.example.com".
-// `askPassword` asks the user for the password, and returns null if the user gives up.
+// `askPassword` asks the user for the password, and returns null if the user gives up. It is not called
+// if the password is not among the factors that help.
 // `showLogin` shows the form for signing in.
 export function service(address, { askPassword, showLogin }) {
   return async function call(method, path, body) {
@@ -13,13 +14,14 @@ export function service(address, { askPassword, showLogin }) {
     const isJson = (answer.headers.get("content-type") ?? "").includes("json");
     const data = isJson ? JSON.parse(text) : text;
     if (answer.ok) return data;
-    if (data.code === "insufficient_user_authentication") {
+    const helps = (data.factors ?? ["password"]).includes("password");
+    if (data.code === "insufficient_user_authentication" && helps) {
       const password = await askPassword(data);
       if (password !== null) {
         await call("POST", "/auth/reauthenticate", { password });
         return call(method, path, body);
       }
-    } else if (answer.status === 401 && data.code !== "invalid_credentials") {
+    } else if (answer.status === 401 && !["invalid_credentials", "insufficient_user_authentication"].includes(data.code)) {
       showLogin(data);
     }
     throw Object.assign(new Error(data.detail ?? "something went wrong"), data, { status: answer.status });

@@ -85,9 +85,12 @@
 //! | any other 401 | shows the login form. Do not delete cookies: the browser may already have a newer one |
 //! | 403, 409, 422, 429, 503 | throws it: `code` is for the program, `message` for people, and `errors` has the reasons of each field |
 //!
-//! `factors` in the 401 of a guard lists the accepted factors. If `password` is not in the list,
-//! ask for another factor of the list. A change of the account itself, such as `POST /auth/email`,
-//! answers without `factors`, because it accepts any factor.
+//! `factors` in the 401 lists the factors of this account that help. If `password` is not in the list, the wrapper
+//! throws the answer. Ask for a code then, and post it to `/auth/reauthenticate`.
+//!
+//! A sign-in can answer 200 with the `result` `second_factor_required`, `password_change_required` or
+//! `enrolment_required`. Show the page of that step: there is no session yet, and other requests get 401 with the same
+//! word as their `code`.
 //!
 //! # What you do not need
 //!

@@ -30,13 +30,23 @@
 //! > done
 //! ```
 //!
+//! The files of portcullis come before those of your tables that point to them. If you number your files from
+//! `0001`, number the copies too, and put them first.
+//!
 //! A new version of portcullis may have new files. Give the copies names that sort after your
 //! latest migration. Never change a file that was applied, because sqlx compares checksums.
 //!
 //! ```ignore
 //! let pool = PgPoolOptions::new()
 //!     .max_connections(10)
-//!     .test_before_acquire(false) // a ping before each use doubles the cost of a request
+//!     // A ping before each use doubles the cost of a request. A connection that was idle for long may be dead.
+//!     .test_before_acquire(false)
+//!     .before_acquire(|connection, meta| Box::pin(async move {
+//!         if meta.idle_for > Duration::from_secs(30) {
+//!             sqlx::Connection::ping(connection).await?;
+//!         }
+//!         Ok(true)
+//!     }))
 //!     .connect(&url)
 //!     .await?;
 //! sqlx::migrate!().run(&pool).await?; // has a lock of its own: several nodes may start together
@@ -54,6 +64,8 @@
 //! | the names of accounts in your own list | join `auth_account`: `username`, `email` and `phone` are the main names as they were typed |
 //! | an account and your row in one transaction | [`auth.begin()`](crate::Portcullis::begin), and your row by a statement of sea-orm |
 //! | your row with each registration | [`Hooks::after_register`](crate::hook::Hooks::after_register) gets the transaction |
+//!
+//! Delete old rows in the background, as [`housekeeping`](super::housekeeping) describes.
 //!
 //! Only read the tables `auth_*`. Change them through the methods, which also end sessions, record events and
 //! notify owners.

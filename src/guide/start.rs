@@ -81,8 +81,9 @@
 //!
 //! `auth.routes()` does not include `POST /session/anonymous`. If visitors need a session, merge
 //! [`anonymous::routes`](crate::anonymous::routes). It also leaves out the sign-in by mail
-//! ([`mail_login`](crate::mail_login)), and the closing and export of an account
-//! ([`own_account`](crate::own_account)). Each capability has its own `routes` function, so you can
+//! ([`mail_login`](crate::mail_login)), second factors ([`second_factor`](crate::second_factor)), and the closing
+//! and export of an account ([`own_account`](crate::own_account)). A [`captcha`](crate::captcha) adds its own
+//! routes. Each capability has its own `routes` function, so you can
 //! mount only the routes that you want:
 //!
 //! ```no_run
@@ -148,6 +149,10 @@
 //!   [`run_to_end`](crate::Portcullis::run_to_end) for code that must finish.
 //!
 //! # Before you go to production
+//!
+//! - [`deployment`](super::deployment): secrets, the public address, cookies, the pool.
+//! - [`housekeeping`](super::housekeeping): spawn the task that deletes old rows.
+//! - [`proxies`](super::proxies) and [`mail`](super::mail): addresses of clients, and real mails.
 //!
 //! `SECURITY.md` lists what is still missing. The page [`lockout`](super::lockout) describes what
 //! failed sign-ins mean for attackers and for legitimate users.

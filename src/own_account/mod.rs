@@ -92,8 +92,8 @@
 //! leave at the same time, one of them is refused.
 //!
 //! # What it does not do
-//! - It does not change your own tables. Use the hooks. `ON DELETE` rules on `auth_account` do
-//!   nothing, because its row stays.
+//! - It does not change your own tables. Use the hooks. An erasure triggers no `ON DELETE` rule on
+//!   `auth_account`, because its row stays.
 //! - It does not remove anything from backups, logs or mailboxes.
 //! - Events of a visitor's session name no account. So the event of a visitor who later signed in
 //!   keeps its network address until

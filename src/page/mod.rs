@@ -35,9 +35,9 @@
 //! So a form cannot be used to send a user to another site. A cross-site form, or a source that
 //! sends too many requests, is refused earlier and gets the plain error.
 //!
-//! This works for all mounted routes with the method `POST`. A form cannot send `PUT` or `DELETE`,
-//! so three routes exist for forms only: `POST /password`, `POST /sessions/end` and `POST
-//! /sessions/{id}/end`.
+//! This works for all mounted routes with the method `POST` whose body may be a form. A form cannot
+//! send `PUT` or `DELETE`, so these routes exist for forms only: `POST /password`, `POST
+//! /sessions/end`, `POST /sessions/{id}/end` and `POST /totp/{id}/remove`.
 //!
 //! # What was typed
 //! After a refusal a cookie keeps the message, and the fields that the page shows again: names,

@@ -12,9 +12,9 @@
 //! matter, and neither do blanks and dashes. `O` is read as `0`, `I` and `L` as `1`. The database has
 //! only a keyed digest of the account and the code. A digest that is sent as a code opens nothing.
 //!
-//! The session then has the factor [`RecoveryCode`](crate::Factor::RecoveryCode). It is enough to set
-//! up a new [authenticator](crate::totp). It is not enough to remove one, or for new codes. The code of the
-//! new authenticator is enough. So a thief who has the password and one code can take over the account.
+//! The session then has the factor [`RecoveryCode`](crate::Factor::RecoveryCode). With it, the
+//! owner can set up a new [authenticator](crate::totp), but remove none and make no new codes. The first code of the
+//! new authenticator then allows both. So a thief who has the password and one recovery code can take over the account.
 //!
 //! # What a change needs, and what it ends
 //! - To make codes, the account needs another second factor, and a second factor that is no recovery

@@ -6,8 +6,10 @@
 //! - Both sides use one pool. sea-orm is only a thin layer around it.
 //! - `POST /authors` creates an account and a row of the application in one transaction.
 //!
-//! You need PostgreSQL. `DATABASE_URL=postgres://user:password@localhost/name cargo run` in this
-//! folder starts it. Then run:
+//! You need PostgreSQL. In this folder, start it with
+//! `SQLX_OFFLINE=true DATABASE_URL=postgres://user:password@localhost/name cargo run`. Without
+//! `SQLX_OFFLINE`, sqlx would check the queries in this database while it compiles, where there are no
+//! tables yet. Then run:
 //!
 //! ```text
 //! $ url=http://127.0.0.1:3007
