@@ -10,8 +10,8 @@ use crate::base::factor::Factor;
 pub struct SecondFactorMethod {
     /// The factor.
     pub factor: Factor,
-    /// Where its code is sent, if it is sent somewhere. Most of it is hidden, because whoever knows
-    /// the password sees it. The owner recognizes it.
+    /// Where its code is sent, if anywhere. Most of it is hidden, because a person who only knows
+    /// the password sees it too. The owner recognizes it.
     pub target: Option<String>,
 }
 

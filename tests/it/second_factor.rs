@@ -185,7 +185,7 @@ on_every_database! {
         let (_, _, other) = person(&probe, "bob").await;
         let mut alice = waiting(&browser, "alice").await;
         check(&verify(&mut alice, &code(&probe, &other)).await, 403, "wrong_code");
-        // Her own code is right, and so is that of bob at his sign-in.
+        // Alice's code is right for Alice, and Bob's code for Bob.
         let copy = alice.clone();
         assert_eq!(verify(&mut alice, &code(&probe, &secret)).await.status, 200);
         assert_eq!(verify(&mut waiting(&browser, "bob").await, &code(&probe, &other)).await.status, 200);

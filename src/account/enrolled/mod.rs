@@ -28,9 +28,9 @@ pub(crate) mod store;
 /// What happens to one factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FactorChange {
-    /// It was set up, or another one of its kind was.
+    /// One of this kind was set up.
     Added(Factor),
-    /// It was removed, or one of several of its kind was.
+    /// One of this kind was removed.
     Removed(Factor),
 }
 
