@@ -123,6 +123,7 @@ pub mod registration;
 mod route;
 pub mod schema;
 pub mod second_factor;
+pub mod sent_code;
 pub mod session;
 pub mod session_data;
 #[cfg(feature = "test-util")]

@@ -40,13 +40,15 @@ pub(crate) enum Kind {
     LoginNameUndo,
     /// Reopening a closed account.
     AccountKeep,
+    /// A code as a factor, for one session.
+    FactorCode,
     /// A purpose of your application.
     Application(ApplicationPurpose),
 }
 
 impl Kind {
     /// All kinds except those of the application.
-    const OURS: [Self; 10] = [
+    const OURS: [Self; 11] = [
         Self::Verification,
         Self::PasswordReset,
         Self::MailLogin,
@@ -57,6 +59,7 @@ impl Kind {
         Self::LoginName,
         Self::LoginNameUndo,
         Self::AccountKeep,
+        Self::FactorCode,
     ];
 
     /// Returns the name in the row. The application's names have a prefix, so they never equal
@@ -73,6 +76,7 @@ impl Kind {
             Self::LoginName => "login_name".into(),
             Self::LoginNameUndo => "login_name_undo".into(),
             Self::AccountKeep => "account_keep".into(),
+            Self::FactorCode => "factor_code".into(),
             Self::Application(purpose) => format!("{APPLICATION}{}", purpose.0).into(),
         }
     }
@@ -93,6 +97,7 @@ impl Kind {
             | Self::EmailChange
             | Self::PhoneChange
             | Self::LoginName
+            | Self::FactorCode
             | Self::Application(_) => false,
         })
     }

@@ -1,4 +1,4 @@
-//! Second factors: authenticators and recovery codes.
+//! Second factors: authenticators and recovery codes, and what a sign-in must know about mailed codes.
 
 use sea_orm_migration::prelude::{
     DbErr, ForeignKey, ForeignKeyAction, Index, MigrationName, MigrationTrait, SchemaManager,
@@ -44,17 +44,29 @@ impl MigrationTrait for Migration {
         let code = table(manager, "auth_recovery_code")
             .col(required("digest").binary_len(32).primary_key())
             .col(required("account_id").uuid())
+            .col(required("key_id").string())
             .col(required("created_at").big_integer())
             .col(optional("used_at").big_integer())
             .foreign_key(&mut of_account("auth_recovery_code_account", "auth_recovery_code"))
             .to_owned();
         manager.create_table(code).await?;
-        for (name, table) in [
-            ("auth_totp_account_id", "auth_totp"),
-            ("auth_recovery_code_account_id", "auth_recovery_code"),
+        let account = Table::alter()
+            .table("auth_account")
+            .add_column(optional("password_mailed_at").big_integer())
+            .to_owned();
+        manager.alter_table(account).await?;
+        for (name, table, columns) in [
+            ("auth_totp_account_id", "auth_totp", ["account_id"].as_slice()),
+            ("auth_totp_key_id", "auth_totp", &["key_id", "id"]),
+            ("auth_totp_waiting", "auth_totp", &["confirmed_at", "created_at"]),
+            ("auth_recovery_code_account_id", "auth_recovery_code", &["account_id"]),
         ] {
-            let index = Index::create().name(name).table(table).col("account_id").to_owned();
-            manager.create_index(index).await?;
+            let mut index = Index::create();
+            index.name(name).table(table);
+            for column in columns {
+                index.col(*column);
+            }
+            manager.create_index(index.to_owned()).await?;
         }
         Ok(())
     }
@@ -63,6 +75,8 @@ impl MigrationTrait for Migration {
         for name in ["auth_recovery_code", "auth_totp"] {
             manager.drop_table(Table::drop().table(name).to_owned()).await?;
         }
-        Ok(())
+        let account =
+            Table::alter().table("auth_account").drop_column("password_mailed_at").to_owned();
+        manager.alter_table(account).await
     }
 }

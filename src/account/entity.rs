@@ -45,6 +45,8 @@ pub(crate) mod account {
         /// The number of requests per period, if it differs from the default.
         pub rate_limit: Option<i64>,
         pub last_login_at: Option<Timestamp>,
+        /// When the password was last set by a person who had only shown that mail reaches them.
+        pub password_mailed_at: Option<Timestamp>,
         pub created_at: Timestamp,
     }
 

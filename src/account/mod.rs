@@ -277,6 +277,7 @@ impl NewAccount {
             erased_at: None,
             rate_limit: None,
             last_login_at: self.signs_in.then_some(now),
+            password_mailed_at: None,
             created_at: now,
         }
     }

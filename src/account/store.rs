@@ -373,6 +373,7 @@ pub(crate) async fn hand_over<C: ConnectionTrait>(
         .col_expr(account::Column::RegisteredLineageId, Expr::value(None::<uuid::Uuid>))
         .col_expr(account::Column::VerifiedAt, Expr::value(Some(now)))
         .col_expr(account::Column::LastLoginAt, Expr::value(None::<i64>))
+        .col_expr(account::Column::PasswordMailedAt, Expr::value(Some(now)))
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
         .filter(account::Column::Id.eq(id))
         .filter(account::Column::VerifiedAt.is_null())
@@ -617,9 +618,11 @@ pub(crate) async fn change_password<C: ConnectionTrait>(
         None => account::Column::PasswordHash.is_null(),
     };
     let mut update = changing();
-    if let Some(at) = signs_in_at {
-        update = update.col_expr(account::Column::LastLoginAt, Expr::value(Some(at)));
-    }
+    update = match signs_in_at {
+        Some(at) => update.col_expr(account::Column::LastLoginAt, Expr::value(Some(at))),
+        // A complete sign-in was needed for this, so the mailbox alone was not enough.
+        None => update.col_expr(account::Column::PasswordMailedAt, Expr::value(None::<i64>)),
+    };
     let updated = update
         .col_expr(account::Column::PasswordHash, Expr::value(new.hash))
         .col_expr(account::Column::PasswordPepper, Expr::value(new.pepper))
@@ -668,6 +671,7 @@ pub(crate) async fn reset_password<C: ConnectionTrait>(
         .col_expr(Column::PasswordPepper, Expr::value(new.pepper))
         .col_expr(Column::MustChangePassword, Expr::value(false))
         .col_expr(Column::LastLoginAt, Expr::value(Some(now)))
+        .col_expr(Column::PasswordMailedAt, Expr::value(Some(now)))
         .col_expr(Column::Epoch, Expr::col(Column::Epoch).add(1))
         .filter(Column::Id.eq(row.id))
         .filter(Column::DeletedAt.is_null())

@@ -84,6 +84,15 @@ impl EnrolledFactors {
     pub(crate) const fn without(self, factor: Factor) -> Self {
         Self(self.0 & !factor.bit())
     }
+
+    /// Returns what is left after one is removed. Recovery codes alone are no factor to sign in with.
+    pub(crate) const fn left_without(self, factor: Factor) -> Self {
+        let left = self.without(factor);
+        match left.without(Factor::RecoveryCode).is_empty() {
+            true => Self(0),
+            false => left,
+        }
+    }
 }
 
 impl FromIterator<Factor> for EnrolledFactors {
@@ -172,5 +181,23 @@ mod tests {
         assert_eq!(factors.latest(), Some(at(9)));
         let enrolled: EnrolledFactors = [Factor::Totp].into_iter().collect();
         assert!(enrolled.contains(Factor::Totp) && !enrolled.contains(Factor::Passkey));
+    }
+
+    #[test]
+    fn recovery_codes_go_with_the_last_other_factor() {
+        use Factor::{External, MailedCode, RecoveryCode, Totp};
+
+        let table: [(&[Factor], Factor, &[Factor]); 6] = [
+            (&[Totp], Totp, &[]),
+            (&[Totp, RecoveryCode], Totp, &[]),
+            (&[Totp, RecoveryCode, External], Totp, &[RecoveryCode, External]),
+            (&[Totp, External], Totp, &[External]),
+            (&[MailedCode, RecoveryCode], MailedCode, &[]),
+            (&[MailedCode, Totp, RecoveryCode], MailedCode, &[Totp, RecoveryCode]),
+        ];
+        for (before, removed, after) in table {
+            let set = |factors: &[Factor]| factors.iter().copied().collect::<EnrolledFactors>();
+            assert_eq!(set(before).left_without(removed), set(after), "{before:?}");
+        }
     }
 }

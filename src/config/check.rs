@@ -107,6 +107,7 @@ impl Config {
         self.check_captcha(&mut check);
         self.check_retention(&mut check);
         self.check_totp(&mut check);
+        self.check_factor(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",

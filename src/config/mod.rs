@@ -17,11 +17,13 @@ use crate::base::secret::Secret;
 pub mod captcha;
 pub mod check;
 pub mod env;
+pub mod factor;
 pub mod mail;
 pub mod retention;
 pub mod totp;
 
 pub use captcha::CaptchaConfig;
+pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use retention::RetentionConfig;
 pub use totp::{TotpAlgorithm, TotpConfig};
@@ -70,6 +72,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// How authenticators make their codes.
     pub totp: TotpConfig,
+    /// Which second factors are needed, and when mailed codes count.
+    pub factor: FactorConfig,
 }
 
 /// Secrets and signing keys.

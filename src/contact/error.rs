@@ -51,6 +51,9 @@ pub enum ContactError {
     /// The account would have no sign-in name left.
     #[error("this is the only sign-in name left")]
     OnlyLoginName,
+    /// Codes to this number are a second factor of the account.
+    #[error("codes to this number are a second factor; switch them off first")]
+    FactorInUse,
     /// The session has ended.
     #[error(transparent)]
     Session(SessionError),
@@ -78,6 +81,7 @@ problem! {
         Self::Taken(LoginIdKind::Phone) => CONFLICT, "phone_taken";
         Self::Taken(_) => CONFLICT, "email_taken";
         Self::OnlyLoginName => CONFLICT, "only_login_name";
+        Self::FactorInUse => CONFLICT, "factor_in_use";
     }
     passes on { Session, Refused, Fault }
     retry_after {

@@ -122,7 +122,8 @@
 //! `insufficient_user_authentication` (401), `invalid_fields` (422), `wrong_code` (403),
 //! `link_used` (409: a second click in the same browser, [for one minute](crate::password_reset)),
 //! `too_many_attempts` (429), `too_soon` (429), `email_taken` and `phone_taken` (409, for an undo),
-//! `only_login_name` (409).
+//! `only_login_name`, `factor_in_use` (409, to remove a number to which [codes](crate::sent_code) are
+//! sent as a second factor).
 //!
 //! # Standard
 //! ASVS 5.0 sections 6.3.5 to 6.3.7 and 7.5, NIST SP 800-63B-4 section 4.6; OWASP Authentication
@@ -139,6 +140,7 @@ use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
+use crate::base::factor::Factor;
 use crate::base::id::LineageId;
 use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, transaction};
@@ -307,8 +309,8 @@ impl Contact<'_> {
     /// Removes the phone number. All other sessions end. Returns `None` if there was no number.
     ///
     /// # Errors
-    /// No recent factor; [`ContactError::OnlyLoginName`]; [`ContactError::Session`]; a hook
-    /// refused; an outage. If it fails, nothing is changed.
+    /// No recent factor; [`ContactError::OnlyLoginName`]; [`ContactError::FactorInUse`];
+    /// [`ContactError::Session`]; a hook refused; an outage. If it fails, nothing is changed.
     pub async fn remove_phone(
         &self,
         identity: &AccountOwner<owner::Contact>,
@@ -320,6 +322,9 @@ impl Contact<'_> {
         let Some(old) = account.phone() else { return Ok(None) };
         if account.email().is_none() && account.username().is_none() {
             return Err(ContactError::OnlyLoginName);
+        }
+        if account.enrolled_factors().contains(Factor::TextedCode) {
+            return Err(ContactError::FactorInUse);
         }
         let change = Change {
             old: Some(old.to_owned()),
@@ -494,7 +499,7 @@ impl Contact<'_> {
             }
             store::restore(txn, id, channel, old, now).await?;
             let back = Returning { standing, left_epoch: remembered.left_epoch };
-            back.take_along(txn, context, id, channel, &normal, &names).await?;
+            back.take_along(txn, context, &row, channel, &normal, &names).await?;
             one_time::end_of_account(txn, id, None, now).await?;
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;
@@ -596,7 +601,8 @@ impl Applying<'_> {
             store::release(txn, id, &leaving.normal).await?;
         }
         if let (Some(back), Some(new)) = (&back, &new) {
-            back.take_along(txn, context, id, channel, new, &names).await?;
+            let Some(row) = account_store::find(txn, id).await? else { return Ok(None) };
+            back.take_along(txn, context, &row, channel, new, &names).await?;
         }
         one_time::end_of_account(txn, id, None, now).await?;
         // If the address was only proved, there is nothing to notify about.

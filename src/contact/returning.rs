@@ -1,13 +1,14 @@
 //! What is removed when an earlier address is put back.
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::DbErr;
 
 use super::channel::Channel;
 use super::store;
-use crate::account::entity::login_name;
+use crate::account::enrolled::phone_removed;
+use crate::account::entity::{account, login_name};
 use crate::account::former::{self, Standing};
 use crate::account::{LoginIdKind, store as account_store};
-use crate::base::id::AccountId;
+use crate::base::transaction::Txn;
 use crate::context::Context;
 
 /// An address that was the main one before the address that it replaces. To put it back is an undo.
@@ -21,17 +22,17 @@ impl Returning {
     /// Removes what was added after it was replaced, because a thief may have added it. Forgets the
     /// addresses that came after it, so that the links to them end. Putting back a phone number
     /// removes only numbers: the number may belong to the thief, who would otherwise remove the
-    /// owner's addresses with it.
-    pub(super) async fn take_along<C: ConnectionTrait>(
+    /// owner's addresses with it. `row` is the account before the change.
+    pub(super) async fn take_along(
         &self,
-        txn: &C,
+        txn: &Txn<'_>,
         context: &Context,
-        id: AccountId,
+        row: &account::Model,
         channel: Channel,
         normal: &str,
         names: &[login_name::Model],
     ) -> Result<(), DbErr> {
-        let since = self.left_epoch;
+        let (id, since) = (row.id, self.left_epoch);
         if channel == Channel::Email {
             store::release_since(txn, id, since, normal).await?;
             let own_since = |kind: LoginIdKind| {
@@ -42,6 +43,7 @@ impl Returning {
             if let Some(number) = own_since(LoginIdKind::Phone) {
                 store::release(txn, id, &number.normal).await?;
                 store::clear_phone(txn, id).await?;
+                phone_removed(txn, context, row).await?;
             }
             if let Some(username) = own_since(LoginIdKind::Username) {
                 let is_further = |name: &&login_name::Model| {

@@ -53,7 +53,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             row(Method::DELETE, "/phone", remove_phone)
                 .by(owner)
                 .answers(&[StatusCode::OK, StatusCode::NO_CONTENT])
-                .refuses(&["insufficient_user_authentication", "only_login_name"]),
+                .refuses(&["factor_in_use", "insufficient_user_authentication", "only_login_name"]),
             confirm(row(Method::POST, "/phone/confirm", confirm_phone)).refuses(taken),
             undo(row(Method::POST, "/phone/undo", undo_phone)).refuses(taken),
         ]);

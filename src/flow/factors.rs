@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::guard::{Outcome, Requirement};
 use crate::handle::Portcullis;
 use crate::identity::{AuthError, Identity};
+use crate::message::Recipient;
 use crate::session::device::Devices;
 use crate::session::{Issued, SessionError, StartSession};
 
@@ -26,8 +27,9 @@ pub(crate) enum Recent {
 }
 
 /// Checks that a factor was proved recently enough to change the second factors of the account. If
-/// the account has none yet, any factor is enough. If it has one, a password is not enough: otherwise
-/// a thief of the password and of a session could add a factor of their own.
+/// the account has none yet, the mailbox must be proved, or any factor if it has no proved mailbox. If
+/// it has one, a password is not enough: otherwise a thief of the password and of a session could add a
+/// factor of their own.
 ///
 /// # Errors
 /// [`AuthError::StepUp`], with the factors of this account that would help.
@@ -38,6 +40,9 @@ pub(crate) fn require_recent(
 ) -> Result<(), AuthError> {
     let age = auth.context().config.session.recent_factor;
     let enrolled = identity.account().enrolled_factors();
+    if enrolled.is_empty() && asks_mailbox(auth.context(), identity.account()) {
+        return require_factor(auth, identity, Factor::MailedCode);
+    }
     let strong = enrolled.without(Factor::RecoveryCode);
     let accepted = match recent {
         // An account has recovery codes only beside another factor, unless the application says
@@ -51,10 +56,34 @@ pub(crate) fn require_recent(
     let by_one = accepted.iter().filter(|factor| *factor != Factor::Password);
     let by_one = by_one.map(|factor| Requirement::factor_within(factor, age));
     let requirement = Requirement::any(by_one).unwrap_or_else(|_| Requirement::within(age));
+    require(&requirement, identity)
+}
+
+/// Checks that this factor was proved recently in the session.
+///
+/// # Errors
+/// [`AuthError::StepUp`].
+pub(crate) fn require_factor(
+    auth: &Portcullis,
+    identity: &Identity,
+    factor: Factor,
+) -> Result<(), AuthError> {
+    let age = auth.context().config.session.recent_factor;
+    require(&Requirement::factor_within(factor, age), identity)
+}
+
+fn require(requirement: &Requirement, identity: &Identity) -> Result<(), AuthError> {
     match requirement.check(identity) {
         Outcome::Met => Ok(()),
         Outcome::StepUp | Outcome::Denied => Err(AuthError::StepUp(requirement.step_up(identity))),
     }
+}
+
+/// Returns true if the owner of an account must prove their mailbox before the account gets its first
+/// second factor. With the password alone, a thief could set one up and lock out the owner.
+fn asks_mailbox(context: &Context, account: &Account) -> bool {
+    let mailbox = account.email().filter(|_| account.is_verified()).and_then(Recipient::email);
+    context.config.factor.prove_mailbox && mailbox.is_some_and(|to| context.can_send_to(&to))
 }
 
 /// Returns the factors of the account that would make a factor recent enough, for a change that any

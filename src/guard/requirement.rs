@@ -625,12 +625,21 @@ impl fmt::Debug for Requirement {
 /// Returns the step-up by this factor or, without one, by any factor of the account.
 fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Duration>) -> StepUp {
     let enrolled = identity.account().enrolled_factors();
-    // A password is no second factor, so the row does not list it. It is offered if the requirement
-    // names it, or if this session was started with it.
+    // A password is no second factor, so the row does not list it. Neither does it list a code that
+    // can be sent although the account does not use it as a second factor. They are offered if the
+    // requirement names them, or if this session has proved them before.
     let has = |candidate: Factor| {
-        let by_password = identity.session().factors().passed_at(Factor::Password).is_some();
+        let account = identity.account();
+        let named = factor.is_some() || identity.session().factors().passed_at(candidate).is_some();
         match candidate {
-            Factor::Password => factor.is_some() || by_password,
+            Factor::Password => named,
+            Factor::MailedCode => {
+                enrolled.contains(candidate)
+                    || named && account.is_verified() && account.email().is_some()
+            }
+            Factor::TextedCode => {
+                enrolled.contains(candidate) || named && account.phone().is_some()
+            }
             _ => enrolled.contains(candidate),
         }
     };

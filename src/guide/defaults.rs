@@ -193,7 +193,7 @@
 //! | `mail.keep` | 24 h | How long you can look up whether a message was sent. Its text is deleted at once. Most of these rows are caused by people who are not signed in, and no data that they leave is kept longer. A failed message is an event |
 //! | `mail.delivery` | a task of the library | mail is sent without any set-up |
 //!
-//! # Authenticators
+//! # Second factors
 //!
 //! | setting | default | reason |
 //! |---|---|---|
@@ -203,6 +203,8 @@
 //! | random bits of a seed | 160 | RFC 4226 4, as long as the output of SHA-1; not configurable |
 //! | `totp.max_per_account` | 5 | a phone, a tablet and a spare. Each wrong code is compared with each of them |
 //! | `totp.confirm_lifetime` | 15 min | enough to install an app; afterwards the seed on a page that was left open is useless |
+//! | `factor.prove_mailbox` | on | a thief of the password must not set up the first second factor and lock out the owner. Switch it off if your users cannot read mail when they set one up |
+//! | `factor.mailed_code_after_reset` | 24 h | the mailbox that replaced the password must not be the second factor too. A day gives the owner time to react to the notice. Zero switches it off |
 //! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
 //!
 //! # Retention

@@ -26,8 +26,11 @@
 //! | links and codes; the longest is the link that reopens a closed account | 14 days (`retention.closed_accounts`) |
 //! | addresses that accounts have left | 30 days |
 //! | known devices: without it, people who have not signed in since count as new on their device | 180 days (`attempts.device_lifetime`) |
-//! | seeds of [authenticators](crate::totp): each is encrypted again when it is used | until each was used once |
+//! | seeds of [authenticators](crate::totp): maintenance encrypts them again, and so does a use | until the next [maintenance](crate::maintenance) |
 //! | [recovery codes](crate::recovery_code): they are digested with the secret of their time | until their owners have made new ones |
+//!
+//! [`maintenance().old_secrets()`](crate::maintenance::Maintenance::old_secrets) counts the authenticators, recovery
+//! codes and waiting messages that still need an old secret.
 //!
 //! **If you remove it earlier, people with an authenticator or with recovery codes cannot sign in.** An administrator
 //! must then remove their factors with [`set_enrolled_factors`](crate::account::Accounts::set_enrolled_factors).

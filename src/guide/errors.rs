@@ -52,7 +52,7 @@
 //! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else. A code of an authenticator or a recovery code is also wrong after too many attempts, or if the account does not have this factor. A code of a sign-in by mail is also wrong in a browser that did not ask for it |
 //! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago. It changed an address or number, added a name, undid one of these, reopened an account, or signed in. Tell the user that it worked, and do not request another link |
 //! | `too_soon` | 429 | a code was sent a short time ago; wait as long as `Retry-After` says |
-//! | `no_address` | 422 | the account has no address for the code |
+//! | `no_address` | 422 | the account has no address or number for the code, nobody has proved it, or the service cannot send there |
 //! | `invalid_target` | 422 | what a challenge is about is longer than 255 bytes, or contains a NUL |
 //! | `already_verified` | 409 | the address is already verified |
 //! | `challenge_required` | 403 | the route requires an answered challenge; `purpose` says which one |
@@ -76,8 +76,11 @@
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `authenticator_not_found` | 404 | the account has no such authenticator, or it has waited too long for its first code; the answer is the same for one of another account |
 //! | `too_many_authenticators` | 409 | the account has the maximum number of authenticators |
+//! | `factor_already_enrolled` | 409 | mailed or texted codes are already a second factor of the account |
+//! | `factor_in_use` | 409 | codes to this phone number are a second factor; switch them off before you remove the number |
+//! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a mailed code is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
-//! | `factor_not_enrolled` | 409 | a sign-in was to be finished with a factor that the account has not set up |
+//! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no code is sent for it, and it cannot be switched off |
 //! | `factor_used_already` | 409 | the second step of a sign-in got the factor that the sign-in began with; it needs another factor |
 //! | `registration_closed` | 403 | only the application creates accounts |
 //! | `invalid_fields` | 422 | `errors` names each invalid field, with its reasons, see [below](#invalid-fields) |

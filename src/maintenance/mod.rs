@@ -28,6 +28,7 @@
 //! | challenges (codes and links), and the time when one was last sent | an hour after they became invalid | `challenges` |
 //! | records of attempts | after 24 hours, and only when no rule reads them any more | `attempts` |
 //! | captchas | an hour after they expired | `challenges` |
+//! | authenticators that never got their first code | an hour after they were started, or later if `totp.confirm_lifetime` is longer | `challenges` |
 //! | counts of failures for captchas | when their window has passed | |
 //! | rates in the database | when their period has passed | |
 //! | messages that were sent or given up | after 24 hours | [`mail.keep`](crate::config::MailConfig::keep) |
@@ -41,6 +42,10 @@
 //! | sources and details of the events of an erased account | 30 days after the erasure | `erased_sources` |
 //!
 //! Roles, groups, grants and all other accounts are removed only on request.
+//!
+//! # After a change of the secret
+//! A run encrypts the seeds of [authenticators](crate::totp) with the newest secret.
+//! [`old_secrets`](Maintenance::old_secrets) returns what still needs an older one.
 //!
 //! # Erasing closed accounts
 //! An index finds the accounts whose waiting time is over. Each is erased in a separate
@@ -127,7 +132,12 @@ use crate::permission::store as permission_store;
 use crate::rate_limit::store as rate_store;
 use crate::session::store as session_store;
 use crate::session_data::store as session_data_store;
+use crate::totp::store as totp_store;
 use crate::upkeep::Lease;
+
+mod secrets;
+
+pub use secrets::OldSecret;
 
 /// About how many rows one statement removes.
 const BATCH: u64 = 500;
@@ -148,7 +158,7 @@ const NEXT_HOUR: Duration = Duration::from_secs(60 * 60);
 /// The time until a failed run is attempted again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
-/// What one run has removed.
+/// What one run has removed or changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MaintenanceReport {
@@ -182,6 +192,10 @@ pub struct MaintenanceReport {
     pub erased_accounts: u64,
     /// Events of erased accounts that lost their source and detail.
     pub erased_sources: u64,
+    /// Authenticators that never got their first code.
+    pub authenticators: u64,
+    /// Seeds of authenticators that were encrypted with the newest secret.
+    pub encrypted_seeds: u64,
 }
 
 impl MaintenanceReport {
@@ -190,7 +204,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 14] {
+    fn named(&self) -> [(&'static str, u64); 16] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -206,6 +220,8 @@ impl MaintenanceReport {
             ("accounts", self.accounts),
             ("erased_accounts", self.erased_accounts),
             ("erased_sources", self.erased_sources),
+            ("authenticators", self.authenticators),
+            ("encrypted_seeds", self.encrypted_seeds),
         ]
     }
 }
@@ -418,6 +434,11 @@ impl Sweep<'_> {
             .await?;
         self.batches(&db, told, || new_device_store::purge_digests(&executor, before, BATCH))
             .await?;
+
+        let before = now.minus(config.totp.confirm_lifetime.max(kept.challenges));
+        let waiting = &mut report.authenticators;
+        self.batches(&db, waiting, || totp_store::purge_waiting(&executor, before, BATCH)).await?;
+        self.seeds(&mut report.encrypted_seeds).await?;
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;

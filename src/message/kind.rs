@@ -132,6 +132,8 @@ message_kinds! {
     AccountClosed = "account_closed", Happened, ["address", "link", "days"];
     /// A code for something that the account is about to do.
     ChallengeCode = "challenge_code", Asked, ["code", "purpose", "minutes"];
+    /// A code as a second factor, or for a step-up.
+    FactorCode = "factor_code", Asked, ["code", "minutes"];
 }
 
 impl MessageKind {
@@ -144,6 +146,7 @@ impl MessageKind {
             Self::PasswordReset
                 | Self::MailLogin
                 | Self::ChallengeCode
+                | Self::FactorCode
                 | Self::EmailChangeConfirm
                 | Self::PhoneChangeConfirm
                 | Self::LoginNameConfirm

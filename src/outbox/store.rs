@@ -126,6 +126,19 @@ pub(crate) async fn next_try_at<C: ConnectionTrait>(db: &C) -> Result<Option<Tim
         .await
 }
 
+/// Counts the messages that wait to be sent, for each secret.
+pub(crate) async fn by_secret<C: ConnectionTrait>(db: &C) -> Result<Vec<(String, i64)>, DbErr> {
+    message::Entity::find()
+        .select_only()
+        .column(message::Column::KeyId)
+        .column_as(message::Column::Id.count(), "rows_of_secret")
+        .filter(message::Column::State.eq(DUE))
+        .group_by(message::Column::KeyId)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
 /// Claims a message for one attempt. Nobody else claims it until the lease ends. Returns false if
 /// another sender was faster.
 pub(crate) async fn claim<C: ConnectionTrait>(

@@ -150,7 +150,7 @@ fn describe(context: &Context, row: account::Model, now: Timestamp) -> Value {
     let enrolled = EnrolledFactors(row.enrolled_factors);
     let factors = Factor::ALL.iter().filter(|factor| enrolled.contains(**factor));
     let factors: Vec<_> = factors.map(|factor| factor.as_str()).collect();
-    let rate_limit = row.rate_limit;
+    let (rate_limit, password_mailed_at) = (row.rate_limit, row.password_mailed_at);
     let details = AccountDetails::of(row, context.config.login.require_verified, now);
     let account = &details.account;
     json!({
@@ -167,6 +167,7 @@ fn describe(context: &Context, row: account::Model, now: Timestamp) -> Value {
         "created_at": details.created_at,
         "verified_at": details.verified_at,
         "last_login_at": details.last_login_at,
+        "password_mailed_at": password_mailed_at,
         "disabled_at": details.disabled_at,
         "deleted_at": details.deleted_at,
         "erase_at": details.erase_at,

@@ -276,8 +276,12 @@ pub(super) const PARTS: [Part; 15] = [
         order: ("created_at", Order::Desc),
         columns: &[
             ("purpose", "purpose", Text),
-            // The target of a sign-in by mail identifies the browser, so it is left out.
-            ("(CASE WHEN purpose = 'mail_login' THEN NULL ELSE target END)", "target", Text),
+            // These targets identify a browser and a session, so they are left out.
+            (
+                "(CASE WHEN purpose IN ('mail_login', 'factor_code') THEN NULL ELSE target END)",
+                "target",
+                Text,
+            ),
             ("data", "data", Text),
             ("created_at", "created_at", Time),
             ("expires_at", "expires_at", Time),

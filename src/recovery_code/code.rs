@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::base::id::AccountId;
-use crate::base::secret::{DigestKey, Purpose, random_bytes};
+use crate::base::secret::{DigestKey, Purpose, Secret, random_bytes};
 use crate::context::{Context, PerInstance};
 
 /// The digits. They leave out `I`, `L`, `O` and `U`.
@@ -61,13 +61,15 @@ pub(super) fn tidy(typed: &str) -> Option<Zeroizing<String>> {
     (code.len() == LENGTH).then_some(code)
 }
 
-/// The keys of the digests of codes, one for each secret, the newest first.
-pub(super) struct CodeKeys(Vec<DigestKey>);
+/// The keys of the digests of codes, one for each secret, the newest first. Each has the public name
+/// of its secret.
+pub(super) struct CodeKeys(Vec<(String, DigestKey)>);
 
 impl PerInstance for CodeKeys {
     fn open(context: &Context) -> Self {
         let secrets = context.config.keys.secrets.iter();
-        Self(secrets.map(|secret| DigestKey::new(secret, Purpose::RecoveryCode)).collect())
+        let key = |secret: &Secret| (secret.kid(), DigestKey::new(secret, Purpose::RecoveryCode));
+        Self(secrets.map(key).collect())
     }
 }
 
@@ -75,10 +77,20 @@ impl CodeKeys {
     /// Returns the digest of a code under each secret, the newest first. The code is not readable
     /// from it. It contains the account, so a row that is moved to another account opens nothing.
     pub(super) fn digests(&self, account: AccountId, code: &str) -> Vec<Vec<u8>> {
-        let account = account.as_uuid();
-        let parts: [&[u8]; 3] = [VERSION, account.as_bytes(), code.as_bytes()];
-        self.0.iter().map(|key| key.digest_parts(&parts).to_vec()).collect()
+        self.0.iter().map(|(_, key)| digest(key, account, code)).collect()
     }
+
+    /// Returns the digest of a new code, and the name of the secret with which it was made.
+    pub(super) fn newest(&self, account: AccountId, code: &str) -> (Vec<u8>, String) {
+        let (id, key) = self.0.first().expect("build() asks for a secret");
+        (digest(key, account, code), id.clone())
+    }
+}
+
+fn digest(key: &DigestKey, account: AccountId, code: &str) -> Vec<u8> {
+    let account = account.as_uuid();
+    let parts: [&[u8]; 3] = [VERSION, account.as_bytes(), code.as_bytes()];
+    key.digest_parts(&parts).to_vec()
 }
 
 #[cfg(test)]

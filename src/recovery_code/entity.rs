@@ -13,6 +13,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false, column_type = "Binary(32)")]
     pub digest: Vec<u8>,
     pub account_id: AccountId,
+    /// The name of the secret with which it was digested.
+    pub key_id: String,
     pub created_at: Timestamp,
     pub used_at: Option<Timestamp>,
 }

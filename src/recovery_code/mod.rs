@@ -92,7 +92,7 @@ pub(crate) mod entity;
 mod error;
 #[cfg(feature = "routes")]
 mod routes;
-mod store;
+pub(crate) mod store;
 
 pub use error::RecoveryCodeError;
 #[cfg(feature = "routes")]
@@ -173,8 +173,10 @@ impl RecoveryCodes<'_> {
         let keys = self.auth.per_instance::<CodeKeys>();
         let rows: Vec<Model> = codes
             .iter()
-            .filter_map(|code| keys.digests(row.id, code).into_iter().next())
-            .map(|digest| Model { digest, account_id: row.id, created_at: now, used_at: None })
+            .map(|code| {
+                let (digest, key_id) = keys.newest(row.id, code);
+                Model { digest, account_id: row.id, key_id, created_at: now, used_at: None }
+            })
             .collect();
         let changing = ChangingFactors {
             context,

@@ -2,7 +2,8 @@
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait,
+    QueryFilter, QuerySelect,
 };
 
 use super::entity::{ActiveModel, Column, Entity, Model};
@@ -59,5 +60,18 @@ pub(super) async fn left<C: ConnectionTrait>(db: &C, account: AccountId) -> Resu
         .filter(Column::AccountId.eq(account))
         .filter(Column::UsedAt.is_null())
         .count(db)
+        .await
+}
+
+/// Counts the unused codes of each secret.
+pub(crate) async fn by_secret<C: ConnectionTrait>(db: &C) -> Result<Vec<(String, i64)>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::KeyId)
+        .column_as(Column::Digest.count(), "rows_of_secret")
+        .filter(Column::UsedAt.is_null())
+        .group_by(Column::KeyId)
+        .into_tuple()
+        .all(db)
         .await
 }

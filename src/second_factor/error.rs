@@ -18,6 +18,12 @@ pub enum SecondFactorError {
     /// The sign-in began with this factor.
     #[error("this factor was the first step of the sign-in; the second one needs another factor")]
     FactorUsedAlready,
+    /// The password was replaced through the same mailbox a short time ago.
+    #[error(
+        "the password was set by mail a short time ago, so a mailed code is not enough; use another \
+         second factor or a recovery code, or ask an administrator"
+    )]
+    AfterReset,
     /// Too many attempts failed. This is told only with `attempts.reveal_lockout`. Otherwise the
     /// answer is that of a wrong code.
     #[error("too many failed attempts; try again later")]
@@ -45,6 +51,7 @@ problem! {
     SecondFactorError {
         Self::WrongCode => FORBIDDEN, "wrong_code";
         Self::FactorUsedAlready => CONFLICT, "factor_used_already";
+        Self::AfterReset => FORBIDDEN, "mailed_code_after_reset";
         Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
     }
     passes on { Session, Refused, Fault }

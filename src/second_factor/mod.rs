@@ -1,7 +1,8 @@
 //! The second step of a sign-in, and proving a second factor again.
 //!
 //! An account with a second factor signs in in two steps. Portcullis checks the codes of
-//! [authenticators](crate::totp) and [recovery codes](crate::recovery_code). Other factors, such as a
+//! [authenticators](crate::totp), [recovery codes](crate::recovery_code), and codes that are
+//! [sent](crate::sent_code) by mail or text message. Other factors, such as a
 //! hardware key, are checked by your application, which then calls
 //! [`Login::finish`](crate::login::Login::finish) or [`Login::step_up`](crate::login::Login::step_up).
 //!
@@ -23,6 +24,8 @@
 //! - A factor with which the sign-in began is not its second step.
 //! - The name of a method that a client sends says which check is made, and nothing else. The session
 //!   records the factor whose check succeeded. So `totp` with a recovery code is a wrong code.
+//! - A mailed code is no second factor for a day after the password was replaced through the same
+//!   mailbox. The answer is then `mailed_code_after_reset`.
 //! - A code that another request used first is wrong, on every route and every node: for a sign-in, a
 //!   step-up and the set-up of an authenticator.
 //!
@@ -62,11 +65,6 @@
 //! ```
 //!
 //! # What it does not do
-//! - **The first factor can be set up with the password alone.** A thief of the password can so lock out the owner,
-//!   who gets a mail about it, until an administrator removes the factor with
-//!   [`set_enrolled_factors`](crate::account::Accounts::set_enrolled_factors). A proof of the mailbox for the first
-//!   factor is planned.
-//! - It sends no codes by mail or text message as a second factor. This version has none.
 //! - It is off unless you mount its routes: [`routes`] is not part of
 //!   [`Portcullis::routes`](crate::Portcullis::routes). Without pages for the second step, an owner who
 //!   sets up an authenticator could not sign in any more.
@@ -74,12 +72,12 @@
 //!   [require](crate::Requirement::factor) one.
 //!
 //! # Routes
-//! They are separate, and include those of [`totp`](crate::totp) and
-//! [`recovery_code`](crate::recovery_code):
+//! They are separate, and include those of [`totp`](crate::totp),
+//! [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code):
 //! `.nest("/auth", auth.routes().merge(portcullis::second_factor::routes(&auth)))`.
 //! - `GET /second-factor`: for a sign-in that waits. It answers with `methods` and `expires_at`.
-//! - `POST /second-factor/verify`: takes `code`, and if you like `method` (`totp` or `recovery_code`).
-//!   Without it, the form of the code decides. It answers 200, as `POST /login` does. After a recovery
+//! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code` or
+//!   `texted_code`). Without a method, the form of the code decides between the first two. It answers 200, as `POST /login` does. After a recovery
 //!   code it has the member `recovery_codes_left`. Offer new codes before there are none.
 //!
 //! `POST /reauthenticate` belongs to [`login`](crate::login). It takes `password`, or `code` and
@@ -95,7 +93,8 @@
 //! `authn_login_lock` with the detail `second_factor`; `authn_reauthenticated`.
 //!
 //! # Errors
-//! `wrong_code` (403), `wrong_stage` (401), `factor_used_already`, `session_limit` (409);
+//! `wrong_code`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
+//! `session_limit` (409);
 //! `too_many_attempts` (429), only with `attempts.reveal_lockout`.
 //!
 //! # Standard
@@ -119,6 +118,7 @@ use crate::flow::sign_in::{self, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::recovery_code::RightRecoveryCode;
+use crate::sent_code::{CodeChannel, RightSentCode, is_after_reset};
 use crate::session::{Issued, PendingSession, SessionError, StartSession, store as session_store};
 use crate::totp::RightTotp;
 
@@ -137,6 +137,7 @@ pub(crate) use routes::{MethodName, code_in, left};
 enum Method {
     Totp,
     RecoveryCode,
+    Sent(CodeChannel),
 }
 
 impl Method {
@@ -144,6 +145,7 @@ impl Method {
         match self {
             Self::Totp => Factor::Totp,
             Self::RecoveryCode => Factor::RecoveryCode,
+            Self::Sent(channel) => channel.factor(),
         }
     }
 }
@@ -167,8 +169,14 @@ impl FactorCode {
         Self { method: Method::RecoveryCode, text: Zeroizing::new(code.into()) }
     }
 
-    /// One of both, for a page with one field. Codes of authenticators have at most eight digits, and
-    /// recovery codes are longer.
+    /// A code that was [sent](crate::sent_code) by mail or text message.
+    pub fn sent(channel: CodeChannel, code: impl Into<String>) -> Self {
+        Self { method: Method::Sent(channel), text: Zeroizing::new(code.into()) }
+    }
+
+    /// A code of an authenticator or a recovery code, for a page with one field. Codes of
+    /// authenticators have at most eight digits, and recovery codes are longer. A code that was sent
+    /// looks like one of an authenticator, so it has its own [method](Self::sent).
     pub fn any(code: impl Into<String>) -> Self {
         let code = code.into();
         match code.chars().filter(|c| !c.is_whitespace()).take(9).count() > 8 {
@@ -237,6 +245,16 @@ struct Right {
 enum RightCode {
     Totp(RightTotp),
     RecoveryCode(RightRecoveryCode),
+    Sent(RightSentCode),
+}
+
+/// What a code is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// The second step of a sign-in.
+    SecondStep,
+    /// A step-up of a session.
+    StepUp,
 }
 
 /// A code that was used up in a transaction.
@@ -274,7 +292,7 @@ impl SecondFactor<'_> {
         if state.factors.passed_at(factor).is_some() {
             return Err(SecondFactorError::FactorUsedAlready);
         }
-        let right = self.find(account, state.id, code, client).await?;
+        let right = self.find(account, state.id, code, Use::SecondStep, client).await?;
         let context = self.auth.context();
         let now = context.now();
         let proved = state.factors.clone().with(factor, now);
@@ -317,7 +335,7 @@ impl SecondFactor<'_> {
             return Err(SecondFactorError::Session(SessionError::Ended));
         }
         let (account, session) = (identity.account(), identity.session());
-        let right = self.find(account, session.id(), code, client).await?;
+        let right = self.find(account, session.id(), code, Use::StepUp, client).await?;
         let context = self.auth.context();
         let now = context.now();
         let start = StartSession::new(context, context.db(), client)
@@ -342,6 +360,7 @@ impl SecondFactor<'_> {
         account: &Account,
         session: SessionId,
         code: &FactorCode,
+        used: Use,
         client: &ClientInfo,
     ) -> Result<Right, SecondFactorError> {
         let context = self.auth.context();
@@ -353,6 +372,11 @@ impl SecondFactor<'_> {
             row.epoch == account.epoch && usable
         });
         let row = row.ok_or(SecondFactorError::Session(SessionError::Ended))?;
+        if let (Use::SecondStep, Method::Sent(channel)) = (used, code.method)
+            && is_after_reset(context, &row, channel)
+        {
+            return Err(SecondFactorError::AfterReset);
+        }
         let ticket = match factors::take_attempt(self.auth, account, client).await? {
             Admission::Admitted(ticket) => ticket,
             Admission::TooMany { retry_after } => {
@@ -366,6 +390,11 @@ impl SecondFactor<'_> {
             Method::RecoveryCode => RightRecoveryCode::find(self.auth, row.id, &code.text)
                 .await
                 .map(|right| right.map(RightCode::RecoveryCode)),
+            Method::Sent(channel) => {
+                RightSentCode::find(self.auth, &row, session, channel, &code.text)
+                    .await
+                    .map(|right| right.map(RightCode::Sent))
+            }
         };
         let found = match found {
             Ok(found) => found,
@@ -378,8 +407,10 @@ impl SecondFactor<'_> {
         // What is stored for a factor counts only while the account has the factor. If the attempt
         // was refused, the result is discarded. Both are checked after the comparison, so the work is
         // the same.
-        let enrolled = EnrolledFactors(row.enrolled_factors).contains(code.factor());
-        match found.filter(|_| enrolled && ticket.counts()) {
+        // A step-up also takes a code that was sent to a proved address which is no second factor.
+        let accepted = EnrolledFactors(row.enrolled_factors).contains(code.factor())
+            || matches!((used, code.method), (Use::StepUp, Method::Sent(_)));
+        match found.filter(|_| accepted && ticket.counts()) {
             Some(code) => Ok(Right { code, ticket, row }),
             None => {
                 let failure = self.failure(&row, session, client);
@@ -431,6 +462,7 @@ impl Right {
             RightCode::RecoveryCode(right) => {
                 right.spend(auth, txn, &self.row, client, now).await?.map(Some)
             }
+            RightCode::Sent(right) => right.spend(txn, now).await?.then_some(None),
         };
         let recovery_codes_left = recovery_codes_left.ok_or(SecondFactorError::WrongCode)?;
         self.ticket.succeeded(txn).await?;

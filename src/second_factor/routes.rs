@@ -14,11 +14,12 @@ use crate::base::problem::Rejection;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
 use crate::route::{self, JsonOrForm, mount, row, signed_in_with};
+use crate::sent_code::{self, CodeChannel};
 use crate::session::{PendingSession, Stage};
 use crate::{recovery_code, totp};
 
-/// The routes of second factors: the second step of a sign-in, authenticators and recovery codes. They
-/// are not part of [`Portcullis::routes`]: mount them when your pages ask for the second step.
+/// The routes of second factors: the second step of a sign-in, authenticators, recovery codes, and codes
+/// that are sent. They are not part of [`Portcullis::routes`]: mount them when your pages ask for the second step.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     let pending = RouteCaller::Stage(Stage::PendingSecondFactor);
     let mut rows = vec![
@@ -26,10 +27,17 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         row(Method::POST, "/second-factor/verify", verify)
             .by(pending)
             .takes(RouteBody::JsonOrForm)
-            .refuses(&["factor_used_already", "session_limit", "too_many_attempts", "wrong_code"]),
+            .refuses(&[
+                "factor_used_already",
+                "mailed_code_after_reset",
+                "session_limit",
+                "too_many_attempts",
+                "wrong_code",
+            ]),
     ];
     rows.extend(totp::rows());
     rows.extend(recovery_code::rows());
+    rows.extend(sent_code::rows());
     mount(auth, "second_factor", rows)
 }
 
@@ -46,6 +54,8 @@ async fn methods(pending: PendingSession) -> Response {
 pub(crate) enum MethodName {
     Totp,
     RecoveryCode,
+    MailedCode,
+    TextedCode,
 }
 
 /// A code in the body of a request. The method says which check is made. Without it, the form of the
@@ -54,6 +64,8 @@ pub(crate) fn code_in(method: Option<MethodName>, code: String) -> FactorCode {
     match method {
         Some(MethodName::Totp) => FactorCode::totp(code),
         Some(MethodName::RecoveryCode) => FactorCode::recovery_code(code),
+        Some(MethodName::MailedCode) => FactorCode::sent(CodeChannel::Mail, code),
+        Some(MethodName::TextedCode) => FactorCode::sent(CodeChannel::TextMessage, code),
         None => FactorCode::any(code),
     }
 }

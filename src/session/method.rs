@@ -37,14 +37,23 @@ impl PendingSession {
 }
 
 fn target(account: &Account, factor: Factor) -> Option<String> {
-    match factor {
-        Factor::MailedCode => account.email().map(masked_address),
-        Factor::TextedCode => account.phone().map(masked_number),
+    let address = match factor {
+        Factor::MailedCode => account.email(),
+        Factor::TextedCode => account.phone(),
         Factor::Password
         | Factor::Totp
         | Factor::RecoveryCode
         | Factor::Passkey
         | Factor::External => None,
+    };
+    address.map(|address| masked(factor, address))
+}
+
+/// Returns where the code of a factor is sent, with most of it hidden.
+pub(crate) fn masked(factor: Factor, address: &str) -> String {
+    match factor {
+        Factor::TextedCode => masked_number(address),
+        _ => masked_address(address),
     }
 }
 

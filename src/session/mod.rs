@@ -111,6 +111,7 @@ pub(crate) use error::from_session;
 pub use issue::{Issued, SignedOut, StartSession};
 pub use judge::Ended;
 pub use method::SecondFactorMethod;
+pub(crate) use method::masked;
 pub use stage::Stage;
 pub use transport::Transport;
 pub use typed::{

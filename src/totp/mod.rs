@@ -19,8 +19,11 @@
 //! blocks the slower one for at most one step.
 //!
 //! # What a change needs, and what it ends
-//! - If the account has no second factor yet, any recent factor is enough to set up the first one
-//!   ([`recent_factor`](crate::config::SessionConfig::recent_factor)). If it has one, a second factor
+//! - If the account has no second factor yet, its owner must have proved the mailbox in this session a
+//!   short time ago ([`recent_factor`](crate::config::SessionConfig::recent_factor)), by a [mailed
+//!   code](crate::sent_code) or a sign-in by mail. With the password alone, a thief could set up the
+//!   first factor and lock out the owner. Without a proved address, any recent factor is enough. If the
+//!   account has a second factor, a second factor
 //!   must be recent, and a password is not enough. Otherwise the answer is 401
 //!   `insufficient_user_authentication`, with the factors of this account that would help.
 //! - A recent recovery code is enough to add an authenticator, for a person who has lost the phone. It
@@ -33,7 +36,8 @@
 //! # Seeds
 //! A seed has 160 random bits. The database has it encrypted, with a key that is derived from the
 //! newest secret. The id of the row is part of the encryption, so a seed that is copied to another row
-//! cannot be read. After a change of the secret, a seed is encrypted again when its next code is used.
+//! cannot be read. After a change of the secret, a seed is encrypted again by the next
+//! [maintenance](crate::maintenance), or when its next code is used.
 //! If you remove a secret before that, its authenticators stop working. This is the finding
 //! `totp_seed_unreadable`.
 //!
@@ -120,7 +124,7 @@ mod error;
 mod qr;
 #[cfg(feature = "routes")]
 mod routes;
-mod store;
+pub(crate) mod store;
 
 pub use error::TotpError;
 #[cfg(feature = "routes")]
@@ -374,7 +378,7 @@ impl Totp<'_> {
         let is_last = confirmed().count() == 1;
         let before = EnrolledFactors(row.enrolled_factors);
         let enrolled = match is_last {
-            true => without_totp(before),
+            true => before.left_without(Factor::Totp),
             false => before,
         };
         let changing = ChangingFactors {
@@ -423,16 +427,6 @@ impl Totp<'_> {
             true => Ok(()),
             false => Err(TotpError::TooMany),
         }
-    }
-}
-
-/// Returns the factors of an account without authenticators. Recovery codes alone are no factor to
-/// sign in with.
-fn without_totp(before: EnrolledFactors) -> EnrolledFactors {
-    let left = before.without(Factor::Totp);
-    match left.without(Factor::RecoveryCode).is_empty() {
-        true => EnrolledFactors::default(),
-        false => left,
     }
 }
 
@@ -488,6 +482,32 @@ fn right(auth: &Portcullis, row: &Model, code: &TypedCode, now: Timestamp) -> Op
     // A seed under an older secret is encrypted again.
     let sealed = (!keys.0.is_newest(&row.key_id)).then(|| keys.0.seal(&seed, &name));
     Some(RightTotp { account: row.account_id, id: row.id, step, sealed })
+}
+
+/// Encrypts a batch of seeds again whose secret is not the newest one, after the authenticator `after` of
+/// that secret. Returns how many were changed, and where the next batch begins.
+pub(crate) async fn reseal(
+    auth: &Portcullis,
+    key_id: &str,
+    after: Option<TotpId>,
+    batch: u64,
+) -> Result<(u64, Option<TotpId>), Fault> {
+    let db = auth.context().db();
+    let executor = db.executor();
+    let keys = auth.per_instance::<SeedKeys>();
+    let rows = db.read(store::sealed_with(&executor, key_id, after, batch)).await?;
+    let mut changed = 0;
+    for row in &rows {
+        let name = row_name(row.id, row.account_id);
+        // A seed that cannot be read stays as it is. Its use is a finding.
+        if let Some(seed) = keys.0.open(&row.key_id, &row.seed, &name) {
+            let sealed = keys.0.seal(&seed, &name);
+            // A code may have been used in between, which does the same.
+            changed += u64::from(db.retry(|| store::reseal(&executor, row, &sealed)).await?);
+        }
+    }
+    let full = rows.len() as u64 == batch;
+    Ok((changed, rows.last().map(|row| row.id).filter(|_| full)))
 }
 
 impl Model {
@@ -568,21 +588,5 @@ mod tests {
     fn what_separates_the_parts_of_an_address_is_escaped() {
         assert_eq!(escaped("a b&c=d/é%"), "a%20b%26c%3Dd%2F%C3%A9%25");
         assert_eq!(escaped("Az09-._~"), "Az09-._~");
-    }
-
-    #[test]
-    fn recovery_codes_go_with_the_last_other_factor() {
-        use Factor::{External, RecoveryCode, Totp};
-
-        let table: [(&[Factor], &[Factor]); 4] = [
-            (&[Totp], &[]),
-            (&[Totp, RecoveryCode], &[]),
-            (&[Totp, RecoveryCode, External], &[RecoveryCode, External]),
-            (&[Totp, External], &[External]),
-        ];
-        for (before, after) in table {
-            let set = |factors: &[Factor]| factors.iter().copied().collect::<EnrolledFactors>();
-            assert_eq!(without_totp(set(before)), set(after), "{before:?}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 
 use super::entity::{ActiveModel, Column, Entity, Model};
@@ -95,4 +96,71 @@ pub(super) async fn remove<C: ConnectionTrait>(
         .exec(db)
         .await?;
     Ok(deleted.rows_affected > 0)
+}
+
+/// Returns authenticators whose seeds are sealed with this secret, in the order of their ids.
+pub(super) async fn sealed_with<C: ConnectionTrait>(
+    db: &C,
+    key_id: &str,
+    after: Option<TotpId>,
+    most: u64,
+) -> Result<Vec<Model>, DbErr> {
+    let mut found = Entity::find().filter(Column::KeyId.eq(key_id));
+    if let Some(after) = after {
+        found = found.filter(Column::Id.gt(after));
+    }
+    found.order_by_asc(Column::Id).limit(most).all(db).await
+}
+
+/// Stores the seed of an authenticator under another secret, if it is still as in `row`.
+pub(super) async fn reseal<C: ConnectionTrait>(
+    db: &C,
+    row: &Model,
+    sealed: &Sealed,
+) -> Result<bool, DbErr> {
+    let updated = Entity::update_many()
+        .col_expr(Column::KeyId, Expr::value(sealed.key_id.as_str()))
+        .col_expr(Column::Seed, Expr::value(sealed.text.as_str()))
+        .filter(Column::Id.eq(row.id))
+        .filter(Column::KeyId.eq(row.key_id.as_str()))
+        .filter(Column::Seed.eq(row.seed.as_str()))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Counts the authenticators of each secret.
+pub(crate) async fn by_secret<C: ConnectionTrait>(db: &C) -> Result<Vec<(String, i64)>, DbErr> {
+    Entity::find()
+        .select_only()
+        .column(Column::KeyId)
+        .column_as(Column::Id.count(), "rows_of_secret")
+        .group_by(Column::KeyId)
+        .into_tuple()
+        .all(db)
+        .await
+}
+
+/// Removes a batch of authenticators that wait for their first code since before this time.
+pub(crate) async fn purge_waiting<C: ConnectionTrait>(
+    db: &C,
+    before: Timestamp,
+    batch: u64,
+) -> Result<u64, DbErr> {
+    let ids: Vec<TotpId> = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::ConfirmedAt.is_null())
+        .filter(Column::CreatedAt.lt(before))
+        .order_by_asc(Column::CreatedAt)
+        .limit(batch)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let gone =
+        Entity::delete_many().filter(Column::Id.is_in(ids)).filter(Column::ConfirmedAt.is_null());
+    Ok(gone.exec(db).await?.rows_affected)
 }

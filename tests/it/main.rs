@@ -70,6 +70,7 @@ mod routes;
 mod rows_with_owners;
 mod schema;
 mod second_factor;
+mod sent_code;
 mod session;
 mod session_data;
 mod session_limit;

@@ -645,7 +645,7 @@ const STAY: [(&str, &str); 14] = [
         "what the source says and the application gives, and it goes with the account",
     ),
     ("auth_membership_turn", "one row for an account, and it goes with the account"),
-    ("auth_totp", "a few for an account, at most one of them waits, and they go with the account"),
+    ("auth_totp", "a few for an account, and they go with it; one that waits too long is removed"),
     ("auth_recovery_code", "ten for an account, and they go with the account"),
 ];
 

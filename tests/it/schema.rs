@@ -29,7 +29,7 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 36] = [
+const LOOKUPS: [(&str, &[&str]); 38] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
@@ -66,6 +66,8 @@ const LOOKUPS: [(&str, &[&str]); 36] = [
     ("auth_told_place", &["told_at"]),
     ("auth_recovery_code", &["account_id"]),
     ("auth_totp", &["account_id"]),
+    ("auth_totp", &["key_id", "id"]),
+    ("auth_totp", &["confirmed_at", "created_at"]),
 ];
 
 fn described() -> Shapes {

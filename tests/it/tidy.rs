@@ -32,7 +32,7 @@ const FLOORS: [&[&str]; 27] = [
     &["confirmation", "page"],
     &["route"],
     &["captcha"],
-    &["recovery_code", "totp"],
+    &["recovery_code", "sent_code", "totp"],
     &["second_factor"],
     LEAVES,
     &["maintenance"],

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 
 use crate::on_every_database;
+use crate::sent_code::prove_mailbox;
 use crate::support::browser::Answer;
 use crate::support::call::{cookie_of, extracted};
 use crate::support::{Browser, PASSWORD, Probe};
@@ -80,6 +81,7 @@ pub(crate) async fn person(probe: &Probe, name: &str) -> (Account, Browser, Stri
     probe.auth.accounts().verify(account.id()).await.expect("it is verified");
     let mut browser = probe.browser().await;
     assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    prove_mailbox(probe, &mut browser).await;
     let (_, secret) = enrol(probe, &mut browser, "phone").await;
     (account, browser, secret)
 }
@@ -111,10 +113,11 @@ async fn pending(auth: &Portcullis, name: &str) -> PendingSession {
     }
 }
 
-/// A session of an account with a recent password, as its owner.
+/// A session of an account with a recent password and mailed code, as its owner.
 pub(crate) async fn owner(auth: &Portcullis, account: &Account) -> AccountOwner<Factors> {
     let client = ClientInfo::default();
-    let start = auth.sessions().start(account, &client).factor(Factor::Password);
+    let start = auth.sessions().start(account, &client);
+    let start = start.factor(Factor::Password).factor(Factor::MailedCode);
     let identity: Identity = extracted(auth, &cookie_of(&start.await.expect("a session"))).await;
     identity.owner().expect("it has no ceiling")
 }
@@ -127,6 +130,7 @@ on_every_database! {
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
         let mut other = browser.stranger();
         assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        prove_mailbox(&probe, &mut browser).await;
         let answer = browser.post("/auth/totp", json!({ "name": " my phone ", "qr": true })).await;
         assert_eq!(answer.status, 201, "{}", answer.text);
         let new = answer.json();
@@ -166,7 +170,7 @@ on_every_database! {
         // The session has proved the factor.
         let factors = browser.get("/auth/session").await.json()["factors"].clone();
         let names: Vec<_> = factors.as_array().expect("a list").iter().map(|f| f["factor"].clone()).collect();
-        assert_eq!(names, ["password", "totp"]);
+        assert_eq!(names, ["password", "mailed_code", "totp"]);
     }
 
     async fn the_code_that_confirms_an_authenticator_does_not_sign_in(probe: Probe) {
@@ -249,6 +253,7 @@ on_every_database! {
         check(&browser.post("/auth/totp", name.clone()).await, 403, "address_not_proved");
         assert_eq!(totp_rows(&probe).await, 0);
         probe.auth.accounts().verify(account.id()).await.expect("it is verified");
+        prove_mailbox(&probe, &mut browser).await;
         assert_eq!(browser.post("/auth/totp", name).await.status, 201);
     }
 
@@ -407,6 +412,69 @@ on_every_database! {
             assert!(matches!(verified.expect("it is right").outcome, LoginOutcome::Session(_)));
             assert_ne!(probe.text("SELECT key_id FROM auth_totp").await.as_ref(), Some(&before));
         }
+    }
+
+    async fn maintenance_encrypts_seeds_again_and_counts_what_needs_an_old_secret(probe: Probe) {
+        let (_, mut browser, secret) = person(&probe, "alice").await;
+        person(&probe, "bob").await;
+        let answer = browser.post("/auth/recovery-codes", json!({})).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        probe.mail().await;
+        let old = probe.text("SELECT DISTINCT key_id FROM auth_totp").await.expect("one key");
+        assert_eq!(probe.auth.maintenance().old_secrets().await.expect("it answers"), []);
+        let new = Secret::generate();
+        let with = |secrets: Vec<Secret>| {
+            probe.rebuilt(|builder| builder.configure(|config| config.keys.secrets = secrets))
+        };
+        let counts = |auth: Portcullis| async move {
+            let left = auth.maintenance().old_secrets().await.expect("it answers");
+            let left = left.into_iter().map(|old| {
+                (old.key_id, old.configured, old.authenticators, old.recovery_codes, old.messages)
+            });
+            left.collect::<Vec<_>>()
+        };
+        // A secret that was removed too early is named, and nothing is changed.
+        let removed = with(vec![new.clone()]);
+        assert_eq!(counts(removed.clone()).await, [(old.clone(), false, 2, 10, 0)]);
+        assert_eq!(removed.maintenance().run().await.expect("it runs").encrypted_seeds, 0);
+        let auth = with(vec![new.clone(), probe.secret.clone()]);
+        assert_eq!(counts(auth.clone()).await, [(old.clone(), true, 2, 10, 0)]);
+        // A seed that somebody has changed harms no other.
+        let damaged = "UPDATE auth_totp SET seed = 'damaged' WHERE account_id = \
+            (SELECT id FROM auth_account WHERE username = 'bob')";
+        probe.execute(damaged).await;
+        assert_eq!(auth.maintenance().run().await.expect("it runs").encrypted_seeds, 1);
+        assert_eq!(counts(auth.clone()).await, [(old.clone(), true, 1, 10, 0)]);
+        assert_eq!(auth.maintenance().run().await.expect("it runs").encrypted_seeds, 0);
+        // The old secret is not needed any more for the seed of alice.
+        let waiting = pending(&removed, "alice").await;
+        let right = FactorCode::totp(code(&probe, &secret));
+        let verified = removed.second_factor().verify(&waiting, right, &ClientInfo::default()).await;
+        assert!(matches!(verified.expect("it is right").outcome, LoginOutcome::Session(_)));
+        // A message that waits needs it too.
+        let forgot = probe.auth.password_reset().forgot("bob@example.com", &ClientInfo::default()).await;
+        forgot.expect("a message");
+        assert_eq!(counts(auth).await, [(old, true, 1, 10, 1)]);
+    }
+
+    async fn an_authenticator_that_never_got_its_code_is_removed(probe: Probe) {
+        let (_, mut browser, _) = person(&probe, "alice").await;
+        start(&mut browser, "tablet").await;
+        let removed = async || probe.auth.maintenance().run().await.expect("it runs").authenticators;
+        probe.clock.advance(60 * MINUTE);
+        assert_eq!(removed().await, 0);
+        probe.clock.advance(Duration::from_millis(1));
+        assert_eq!(removed().await, 1);
+        assert_eq!(totp_rows(&probe).await, 1, "the other one is a factor");
+        // With a longer life it stays longer.
+        let (_, mut browser) = probe.signed_in("bob").await;
+        start(&mut browser, "phone").await;
+        let auth = probe.rebuilt(|builder| builder.configure(|config| {
+            config.totp.confirm_lifetime = 3 * 60 * MINUTE;
+        }));
+        probe.clock.advance(2 * 60 * MINUTE);
+        assert_eq!(auth.maintenance().run().await.expect("it runs").authenticators, 0);
+        assert_eq!(removed().await, 1);
     }
 
     async fn a_name_that_an_app_could_misread_is_not_in_the_address(probe: Probe) {

@@ -93,6 +93,22 @@ pub(crate) async fn remove_factors(
     }
 }
 
+/// Removes texted codes from the factors of an account that has lost its phone number. The transaction
+/// has locked the row of the account, and `row` has its factors.
+pub(crate) async fn phone_removed(
+    txn: &Txn<'_>,
+    context: &Context,
+    row: &account::Model,
+) -> Result<(), DbErr> {
+    let before = EnrolledFactors(row.enrolled_factors);
+    if !before.contains(Factor::TextedCode) {
+        return Ok(());
+    }
+    let left = before.left_without(Factor::TextedCode);
+    store::set(txn, row.id, left).await?;
+    factors_set(txn, context, row, left).await
+}
+
 /// Returns which factors differ from those in the row.
 fn differences(
     row: &account::Model,

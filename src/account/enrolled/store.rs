@@ -27,6 +27,20 @@ pub(super) async fn forget<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Sets the factors of an account whose row the transaction has locked.
+pub(super) async fn set<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    enrolled: EnrolledFactors,
+) -> Result<(), DbErr> {
+    changing()
+        .col_expr(account::Column::EnrolledFactors, Expr::value(enrolled.0))
+        .filter(account::Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// Records that nothing is left of a factor, without ending the sessions: the last recovery code was
 /// used. The transaction has locked the row of the account.
 pub(crate) async fn used_up<C: ConnectionTrait>(

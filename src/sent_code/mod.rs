@@ -1,0 +1,458 @@
+//! Codes that are sent by mail or text message as a factor.
+//!
+//! 1. A sign-in that waits for its second factor asks for a code, if the account has this factor. A
+//!    session asks for one to prove again who is there (step-up).
+//! 2. The code goes to the address or number of the account, and only if its owner has proved it. It
+//!    works once, within ten minutes, and only in the session that asked. The database has only its
+//!    keyed digest.
+//! 3. [`second_factor`](crate::second_factor) accepts the code. It has one count of guesses for all
+//!    second factors of an account, so another code brings no new attempts.
+//!
+//! # What a mailed code is worth
+//! It shows that somebody reads the mailbox, and no more. So it is the weakest second factor:
+//! - **It is no second factor after a reset through the same mailbox.** The person who reads the
+//!   mailbox would have everything. For 24 hours after a forgotten password was replaced by mail,
+//!   a sign-in needs another second factor
+//!   ([`mailed_code_after_reset`](crate::config::FactorConfig::mailed_code_after_reset)).
+//! - A sign-in [by mail](crate::mail_login) takes no mailed code as its second step.
+//! - NIST SP 800-63B-4 does not accept mail for this at all. Offer [authenticators](crate::totp).
+//!
+//! A texted code is a little better, but a provider can give the number to another person.
+//!
+//! # The first second factor of an account
+//! Somebody who has stolen a password could set up the first second factor, and so lock out the owner.
+//! Therefore an account with a proved address sets up its first factor only in a session that has
+//! proved the mailbox within the last five minutes: with a mailed code, or with a sign-in by mail.
+//! [`prove_mailbox`](crate::config::FactorConfig::prove_mailbox) switches this off.
+//!
+//! # As a second factor
+//! A mailed or texted code is a second factor of an account after its owner has switched it on. For
+//! this, the session must have proved a code of the same kind within the last five minutes. So the
+//! mailbox or the phone is there now, and was not only proved once.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use portcullis::second_factor::FactorCode;
+//! use portcullis::sent_code::CodeChannel;
+//! use portcullis::{ClientInfo, Identity, Issued, Portcullis, Rejection};
+//!
+//! async fn ask(auth: &Portcullis, identity: &Identity, client: &ClientInfo) -> Result<(), Rejection> {
+//!     let sent = auth.sent_codes().send(identity, CodeChannel::Mail, client).await?;
+//!     println!("look into {}", sent.target);
+//!     Ok(())
+//! }
+//!
+//! async fn prove(
+//!     auth: &Portcullis,
+//!     identity: &Identity,
+//!     client: &ClientInfo,
+//!     code: String,
+//! ) -> Result<Issued, Rejection> {
+//!     let code = FactorCode::sent(CodeChannel::Mail, code);
+//!     Ok(auth.second_factor().step_up(identity, code, client).await?.issued)
+//! }
+//! ```
+//!
+//! # What it does not do
+//! - It sends no link. A link opens in any browser, and a code belongs to the session that asked.
+//! - It sends nothing to an address that nobody has proved.
+//! - For a code that confirms one action, use a [challenge](crate::challenge).
+//!
+//! # Routes
+//! They are mounted with those of [`second_factor`](crate::second_factor#routes). All take `method`,
+//! which is `mailed_code` or `texted_code`.
+//! - `POST /second-factor/challenge`: for a sign-in that waits. `POST /reauthenticate/challenge`: for a
+//!   session. Both answer 202 with `target`, of which most is hidden, and `expires_at`.
+//! - `POST /sent-codes` makes it a second factor. `DELETE /sent-codes/{method}`, and
+//!   `POST /sent-codes/{method}/remove` for forms, switch it off. They answer 200, as `POST /login`
+//!   does.
+//!
+//! # Configuration
+//! [`FactorConfig`](crate::config::FactorConfig);
+//! [`ChallengeConfig`](crate::config::ChallengeConfig) for codes; the limits for mail in
+//! [`MailConfig`](crate::config::MailConfig).
+//!
+//! # Events
+//! `authn_factor_code_sent`; `user_updated` with the detail `factors enrolled` or `factors removed`.
+//!
+//! # Errors
+//! `insufficient_user_authentication` (401), `address_not_proved`, `limited_session`,
+//! `mailed_code_after_reset` (403), `factor_already_enrolled`, `factor_not_enrolled`,
+//! `factor_used_already` (409), `no_address` (422), `too_soon` (429).
+//!
+//! # Standard
+//! OWASP ASVS 5.0 6.6; NIST SP 800-63B-4 3.1.3.
+
+use std::time::Duration;
+
+use crate::account::enrolled::{ChangingFactors, FactorChange};
+use crate::account::entity::account;
+use crate::account::{Account, LoginId, has_unproved_mailbox, store as account_store};
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
+use crate::base::id::{AccountId, SessionId};
+use crate::base::transaction::{Fault, Txn, transaction};
+use crate::context::Context;
+use crate::flow::factors::{self, Recent};
+use crate::handle::Portcullis;
+use crate::identity::{AccountOwner, Identity, owner};
+use crate::message::{MessageKind, Recipient, Values};
+use crate::one_time::{self, Answer, Challenge, Start};
+use crate::outbox::{self, Counted, Outgoing, Put};
+use crate::outstanding::Kind;
+use crate::session::device::Devices;
+use crate::session::{Issued, PendingSession, SessionError, masked};
+
+mod error;
+#[cfg(feature = "routes")]
+mod routes;
+
+pub use error::SentCodeError;
+#[cfg(feature = "routes")]
+pub(crate) use routes::rows;
+
+/// How a code reaches its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CodeChannel {
+    /// By mail, to the address of the account.
+    Mail,
+    /// By text message, to the phone number of the account.
+    TextMessage,
+}
+
+impl CodeChannel {
+    /// Returns the factor that such a code proves.
+    pub const fn factor(self) -> Factor {
+        match self {
+            Self::Mail => Factor::MailedCode,
+            Self::TextMessage => Factor::TextedCode,
+        }
+    }
+
+    fn address(self, row: &account::Model) -> Option<&str> {
+        match self {
+            Self::Mail => row.email.as_deref(),
+            Self::TextMessage => row.phone.as_deref(),
+        }
+    }
+
+    fn recipient(self, address: &str) -> Option<Recipient> {
+        match self {
+            Self::Mail => Recipient::email(address),
+            Self::TextMessage => Recipient::phone(address),
+        }
+    }
+}
+
+/// The session that asks for a code: one that waits for its second factor, or a full one.
+#[derive(Debug)]
+pub struct CodeHolder<'a> {
+    account: &'a Account,
+    session: SessionId,
+    /// What a sign-in that waits has proved.
+    waits: Option<&'a PassedFactors>,
+    /// True if another session has replaced this one.
+    superseded: bool,
+}
+
+impl<'a> From<&'a PendingSession> for CodeHolder<'a> {
+    fn from(pending: &'a PendingSession) -> Self {
+        let state = &pending.state;
+        let waits = Some(&state.factors);
+        Self { account: pending.account(), session: state.id, waits, superseded: false }
+    }
+}
+
+impl<'a> From<&'a Identity> for CodeHolder<'a> {
+    fn from(identity: &'a Identity) -> Self {
+        let (account, session) = (identity.account(), identity.session().id());
+        Self { account, session, waits: None, superseded: identity.is_superseded() }
+    }
+}
+
+/// A code that is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SentCode {
+    /// Where it was sent. Most of it is hidden.
+    pub target: String,
+    /// Until when it is valid.
+    pub expires_at: Timestamp,
+}
+
+/// Sends codes as factors. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct SentCodes<'a> {
+    auth: &'a Portcullis,
+}
+
+impl Portcullis {
+    /// Returns the flows of mailed and texted codes.
+    pub fn sent_codes(&self) -> SentCodes<'_> {
+        SentCodes { auth: self }
+    }
+}
+
+impl SentCodes<'_> {
+    /// Sends a code to the account of a session. The next one replaces it.
+    ///
+    /// # Errors
+    /// - [`SentCodeError::NotEnrolled`], [`SentCodeError::FactorUsedAlready`] and
+    ///   [`SentCodeError::AfterReset`], only for a sign-in that waits.
+    /// - [`SentCodeError::NoAddress`], [`SentCodeError::TooSoon`].
+    /// - [`SentCodeError::Session`] if the session has ended or the account was changed meanwhile; an
+    ///   outage.
+    pub async fn send<'h>(
+        &self,
+        holder: impl Into<CodeHolder<'h>>,
+        channel: CodeChannel,
+        client: &ClientInfo,
+    ) -> Result<SentCode, SentCodeError> {
+        let holder = holder.into();
+        let context = self.auth.context();
+        let row = self.row(&holder).await?;
+        check_waiting(context, &holder, &row, channel)?;
+        let (address, recipient) = self.proved_address(&row, channel).await?;
+        let devices = self.auth.per_instance::<Devices>();
+        // A stranger who knows the password must not use up what the owner may request.
+        let known = devices.recognize(context, client, row.id, row.epoch).known();
+        let counted = match known {
+            Some(_) => Counted::OnKnownDevice(&address),
+            None => Counted::Proved(&address),
+        };
+        let (kind, target) = (MessageKind::FactorCode, target(holder.session, channel));
+        let lifetime = context.config.challenge.code_lifetime;
+        let now = context.now();
+        let start = Start {
+            kind: &Kind::FactorCode,
+            account_id: Some(row.id),
+            session_id: Some(holder.session),
+            target: Some(&target),
+            data: None,
+            binding: Some(&[address.as_bytes()]),
+            answer: Answer::Code,
+            lifetime,
+            cool_down: Duration::ZERO,
+        };
+        let event = Event::new(EventKind::FactorCodeSent, now).account(row.id);
+        let event = event.session(holder.session).from_client(client);
+        let event = event.detail(channel.factor().as_str());
+        let retry_after = context.config.mail.cool_down;
+        let too_soon = || SentCodeError::TooSoon { retry_after };
+        let expires_at = transaction!(context.db(), |txn| {
+            let admitted = outbox::admit(txn, context, kind, counted).await?;
+            if !admitted.0 {
+                return Err(too_soon());
+            }
+            let started = one_time::start(txn, context, &start).await?;
+            let started = started.ok_or_else(too_soon)?;
+            let code = started.code.as_ref().map(|code| code.as_str());
+            let outgoing = Outgoing::new(kind, Some(recipient.clone()))
+                .account(row.id)
+                .values(Values::new().with_some("code", code))
+                .good_for(lifetime);
+            match outbox::put_admitted(txn, context, &outgoing, admitted).await? {
+                Put::Queued => {}
+                Put::HeldBack => return Err(too_soon()),
+                Put::Nobody => return Err(SentCodeError::NoAddress),
+            }
+            audit_log::record(txn, &event).await?;
+            Ok::<_, SentCodeError>(started.expires_at)
+        })?;
+        Ok(SentCode { target: masked(channel.factor(), &address), expires_at })
+    }
+
+    /// Makes codes by this channel a second factor of the account. The session of the owner goes on as
+    /// a new one. All other sessions end.
+    ///
+    /// # Errors
+    /// - [`SentCodeError::StepUp`]: such a code must have been proved recently in this session, and a
+    ///   second factor of the account, if it has one.
+    /// - [`SentCodeError::AlreadyEnrolled`], [`SentCodeError::AddressNotProved`].
+    /// - [`SentCodeError::Session`] if the session has ended or the account was changed meanwhile; an
+    ///   outage.
+    pub async fn enrol(
+        &self,
+        owner: &AccountOwner<owner::Factors>,
+        channel: CodeChannel,
+        client: &ClientInfo,
+    ) -> Result<Issued, SentCodeError> {
+        let factor = channel.factor();
+        factors::require_recent(self.auth, owner, Recent::SecondFactor)
+            .map_err(SentCodeError::StepUp)?;
+        // The mailbox or the phone must be there now. That it was proved once is not enough.
+        factors::require_factor(self.auth, owner, factor).map_err(SentCodeError::StepUp)?;
+        let row = self.row(&CodeHolder::from(&**owner)).await?;
+        let enrolled = EnrolledFactors(row.enrolled_factors);
+        if enrolled.contains(factor) {
+            return Err(SentCodeError::AlreadyEnrolled);
+        }
+        let change = (enrolled.with(factor), FactorChange::Added(factor));
+        self.change(owner, &row, change, client).await
+    }
+
+    /// Switches the codes off. If only recovery codes are left, they are removed too. The session of
+    /// the owner goes on as a new one. All other sessions end.
+    ///
+    /// # Errors
+    /// - [`SentCodeError::StepUp`]: a second factor that is no recovery code must be recent.
+    /// - [`SentCodeError::NotEnrolled`].
+    /// - [`SentCodeError::Session`] if the session has ended or the account was changed meanwhile; an
+    ///   outage.
+    pub async fn remove(
+        &self,
+        owner: &AccountOwner<owner::Factors>,
+        channel: CodeChannel,
+        client: &ClientInfo,
+    ) -> Result<Issued, SentCodeError> {
+        let factor = channel.factor();
+        factors::require_recent(self.auth, owner, Recent::NotRecoveryCode)
+            .map_err(SentCodeError::StepUp)?;
+        let row = self.row(&CodeHolder::from(&**owner)).await?;
+        let enrolled = EnrolledFactors(row.enrolled_factors);
+        if !enrolled.contains(factor) {
+            return Err(SentCodeError::NotEnrolled);
+        }
+        let change = (enrolled.left_without(factor), FactorChange::Removed(factor));
+        self.change(owner, &row, change, client).await
+    }
+
+    async fn change(
+        &self,
+        owner: &AccountOwner<owner::Factors>,
+        row: &account::Model,
+        (enrolled, change): (EnrolledFactors, FactorChange),
+        client: &ClientInfo,
+    ) -> Result<Issued, SentCodeError> {
+        let context = self.auth.context();
+        let changing = ChangingFactors { context, row, enrolled, change, client };
+        let passed = owner.session().factors().clone();
+        transaction!(context.db(), |txn| {
+            let epoch = changing.apply(txn).await?;
+            let epoch = epoch.ok_or(SentCodeError::Session(SessionError::Ended))?;
+            if matches!(change, FactorChange::Added(_)) && has_unproved_mailbox(txn, row.id).await?
+            {
+                return Err(SentCodeError::AddressNotProved);
+            }
+            let go_on = factors::go_on(self.auth, txn, owner, epoch, passed.clone(), client);
+            Ok(Box::pin(go_on).await?)
+        })
+    }
+
+    /// Reads the account of a session, which must still be as it was when the session was judged.
+    async fn row(&self, holder: &CodeHolder<'_>) -> Result<account::Model, SentCodeError> {
+        let context = self.auth.context();
+        let db = context.db();
+        let row = db.read(account_store::find(&db.executor(), holder.account.id())).await?;
+        let require_verified = context.config.login.require_verified;
+        let row = row.filter(|row| {
+            let usable = Account::from(row.clone()).is_usable(context.now(), require_verified);
+            row.epoch == holder.account.epoch && usable && !holder.superseded
+        });
+        row.ok_or(SentCodeError::Session(SessionError::Ended))
+    }
+
+    /// Returns the normal form of the address or number of the account, which its owner has proved, and
+    /// where to send to.
+    async fn proved_address(
+        &self,
+        row: &account::Model,
+        channel: CodeChannel,
+    ) -> Result<(String, Recipient), SentCodeError> {
+        let context = self.auth.context();
+        let shown = channel.address(row).ok_or(SentCodeError::NoAddress)?;
+        let recipient = channel.recipient(shown).filter(|to| context.can_send_to(to));
+        let recipient = recipient.ok_or(SentCodeError::NoAddress)?;
+        let normal = normal(shown).ok_or(SentCodeError::NoAddress)?;
+        let db = context.db();
+        let names = db.read(account_store::taken(&db.executor(), &[normal.clone()])).await?;
+        let proved =
+            names.iter().any(|name| name.account_id == row.id && name.verified_at.is_some());
+        proved.then_some((normal, recipient)).ok_or(SentCodeError::NoAddress)
+    }
+}
+
+/// Checks that a sign-in that waits may use this factor.
+fn check_waiting(
+    context: &Context,
+    holder: &CodeHolder<'_>,
+    row: &account::Model,
+    channel: CodeChannel,
+) -> Result<(), SentCodeError> {
+    let Some(passed) = holder.waits else { return Ok(()) };
+    if !EnrolledFactors(row.enrolled_factors).contains(channel.factor()) {
+        return Err(SentCodeError::NotEnrolled);
+    }
+    if passed.passed_at(channel.factor()).is_some() {
+        return Err(SentCodeError::FactorUsedAlready);
+    }
+    match is_after_reset(context, row, channel) {
+        true => Err(SentCodeError::AfterReset),
+        false => Ok(()),
+    }
+}
+
+/// Returns true if the password was replaced through the mailbox a short time ago. The two would then
+/// prove the same thing.
+pub(crate) fn is_after_reset(
+    context: &Context,
+    row: &account::Model,
+    channel: CodeChannel,
+) -> bool {
+    let wait = context.config.factor.mailed_code_after_reset;
+    let recent = |at: Timestamp| context.now().since(at) < wait;
+    channel == CodeChannel::Mail && row.password_mailed_at.is_some_and(recent)
+}
+
+/// Returns the target of the challenge: one session and one channel. So a code of one sign-in neither
+/// opens nor replaces that of another one.
+fn target(session: SessionId, channel: CodeChannel) -> String {
+    format!("{} {}", session.as_uuid(), channel.factor().as_str())
+}
+
+fn normal(address: &str) -> Option<String> {
+    LoginId::parse(address).ok().map(|id| id.normal().to_owned())
+}
+
+/// A code that was found right. It is used up by [`spend`](Self::spend).
+pub(crate) struct RightSentCode(Challenge);
+
+impl RightSentCode {
+    /// Compares what a person typed with the newest code of this session.
+    pub(crate) async fn find(
+        auth: &Portcullis,
+        row: &account::Model,
+        session: SessionId,
+        channel: CodeChannel,
+        typed: &str,
+    ) -> Result<Option<Self>, Fault> {
+        let context = auth.context();
+        let db = context.db();
+        let target = target(session, channel);
+        let (executor, account) = (db.executor(), Some::<AccountId>(row.id));
+        let newest = one_time::newest(&executor, context, &Kind::FactorCode, account, &target);
+        let found = db.read(newest).await?;
+        let Some(address) = channel.address(row).and_then(normal) else { return Ok(None) };
+        Ok(found
+            .filter(|found| {
+                found.is_code(context, typed)
+                    & found.is_open(context.now())
+                    & found.is_bound_to(context, &[address.as_bytes()])
+            })
+            .map(Self))
+    }
+
+    /// Uses up the code. Returns false if another request used it first.
+    pub(crate) async fn spend(
+        &self,
+        txn: &Txn<'_>,
+        now: Timestamp,
+    ) -> Result<bool, sea_orm::DbErr> {
+        self.0.answer_and_spend(txn, now).await
+    }
+}
