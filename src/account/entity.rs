@@ -47,6 +47,9 @@ pub(crate) mod account {
         pub last_login_at: Option<Timestamp>,
         /// When the password was last set by a person who had only shown that mail reaches them.
         pub password_mailed_at: Option<Timestamp>,
+        /// Until when it may be used without the second factor that one of its roles requires. `None`
+        /// before the first sign-in for which this matters.
+        pub enrolment_due_at: Option<Timestamp>,
         pub created_at: Timestamp,
     }
 

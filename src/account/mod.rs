@@ -278,6 +278,7 @@ impl NewAccount {
             rate_limit: None,
             last_login_at: self.signs_in.then_some(now),
             password_mailed_at: None,
+            enrolment_due_at: None,
             created_at: now,
         }
     }

@@ -57,6 +57,21 @@ factors! {
     External = 6, "external", 'x';
 }
 
+impl Factor {
+    /// The second factors in their order, the weakest first. A mailbox is easier to take over than a
+    /// phone number, and a code can be told to a false page, which a passkey cannot.
+    const ORDER: [Self; 4] = [Self::MailedCode, Self::TextedCode, Self::Totp, Self::Passkey];
+
+    /// Returns this factor and all stronger ones: mailed code, texted code, authenticator, passkey.
+    /// Other factors have no place in this order, and the result is then empty. A password is no
+    /// second factor, a recovery code stands in for a lost one, and what
+    /// [`External`](Self::External) is worth only the application knows.
+    pub fn at_least(least: Self) -> impl Iterator<Item = Self> {
+        let from = Self::ORDER.iter().position(|factor| *factor == least);
+        Self::ORDER.into_iter().skip(from.unwrap_or(Self::ORDER.len()))
+    }
+}
+
 /// The second factors that an account has enrolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EnrolledFactors(pub(crate) i64);
@@ -83,6 +98,13 @@ impl EnrolledFactors {
 
     pub(crate) const fn without(self, factor: Factor) -> Self {
         Self(self.0 & !factor.bit())
+    }
+
+    /// Returns those that are enough where `least` or a stronger one is required. A factor that the
+    /// application checks is enough, because only the application sets it.
+    pub(crate) fn enough(self, least: Factor) -> Self {
+        let strong = Factor::at_least(least).chain([Factor::External]);
+        strong.filter(|factor| self.contains(*factor)).collect()
     }
 
     /// Returns what is left after one is removed. Recovery codes alone are no factor to sign in with.
@@ -181,6 +203,23 @@ mod tests {
         assert_eq!(factors.latest(), Some(at(9)));
         let enrolled: EnrolledFactors = [Factor::Totp].into_iter().collect();
         assert!(enrolled.contains(Factor::Totp) && !enrolled.contains(Factor::Passkey));
+    }
+
+    #[test]
+    fn second_factors_have_an_order() {
+        use Factor::{External, MailedCode, Passkey, Password, RecoveryCode, TextedCode, Totp};
+
+        let from = |least| Factor::at_least(least).collect::<Vec<_>>();
+        assert_eq!(from(MailedCode), [MailedCode, TextedCode, Totp, Passkey]);
+        assert_eq!(from(TextedCode), [TextedCode, Totp, Passkey]);
+        assert_eq!(from(Totp), [Totp, Passkey]);
+        assert_eq!(from(Passkey), [Passkey]);
+        for none in [Password, RecoveryCode, External] {
+            assert!(from(none).is_empty(), "{none:?}");
+        }
+        let all: EnrolledFactors = Factor::ALL.iter().copied().collect();
+        assert_eq!(all.enough(Totp).iter().collect::<Vec<_>>(), [Totp, Passkey, External]);
+        assert!(EnrolledFactors::default().enough(MailedCode).is_empty());
     }
 
     #[test]

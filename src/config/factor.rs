@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::check::Checker;
 use super::{Config, DAY};
+use crate::base::factor::Factor;
 
 /// Rules about [second factors](crate::second_factor).
 #[derive(Debug, Clone)]
@@ -16,11 +17,27 @@ pub struct FactorConfig {
     /// For how long a mailed code is no second factor after a password was replaced through the same
     /// mailbox. Zero switches this off. At most 30 days. Default: 24 h.
     pub mailed_code_after_reset: Duration,
+    /// The weakest second factor that is enough for an account with a role that
+    /// [requires one](crate::permission::Roles::require_factor). The order is
+    /// [`Factor::at_least`]. A factor that your application checks is always enough. Default:
+    /// [`Factor::Totp`].
+    pub least: Factor,
+    /// For how long an account may be used without the factor that a role requires, from its first
+    /// sign-in with that role. Zero means not at all. At most 90 days. Default: zero.
+    pub grace: Duration,
+    /// If true, superusers need a second factor too, whatever their roles are. Default: false.
+    pub superusers: bool,
 }
 
 impl Default for FactorConfig {
     fn default() -> Self {
-        Self { prove_mailbox: true, mailed_code_after_reset: DAY }
+        Self {
+            prove_mailbox: true,
+            mailed_code_after_reset: DAY,
+            least: Factor::Totp,
+            grace: Duration::ZERO,
+            superusers: false,
+        }
     }
 }
 
@@ -31,5 +48,11 @@ impl Config {
             "factor.mailed_code_after_reset",
             "must be at most 30 days",
         );
+        check.refuse_if(
+            Factor::at_least(self.factor.least).next().is_none(),
+            "factor.least",
+            "must be a mailed code, a texted code, an authenticator or a passkey",
+        );
+        check.refuse_if(self.factor.grace > 90 * DAY, "factor.grace", "must be at most 90 days");
     }
 }

@@ -1,19 +1,21 @@
-//! What the flows of second factors share: which factor must be recent before they are changed, the
-//! count of guesses, and the session that goes on after a change.
+//! What the flows of second factors share: which factor must be recent before they are changed, and
+//! the count of guesses.
 
 use crate::account::Account;
 use crate::attempt::{Admission, Subject};
 use crate::base::client::ClientInfo;
-use crate::base::factor::{Factor, PassedFactors};
-use crate::base::transaction::{Fault, Txn};
+use crate::base::factor::{EnrolledFactors, Factor};
+use crate::base::transaction::Fault;
 use crate::config::AttemptKind;
 use crate::context::Context;
+use crate::flow::enrolling::FactorOwner;
 use crate::guard::{Outcome, Requirement};
 use crate::handle::Portcullis;
+use crate::identity::owner::{self, AccountPermission};
+use crate::identity::step_up::StepUp;
 use crate::identity::{AuthError, Identity};
 use crate::message::Recipient;
 use crate::session::device::Devices;
-use crate::session::{Issued, SessionError, StartSession};
 
 /// What must have been proved recently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +37,12 @@ pub(crate) enum Recent {
 /// [`AuthError::StepUp`], with the factors of this account that would help.
 pub(crate) fn require_recent(
     auth: &Portcullis,
-    identity: &Identity,
+    owner: &FactorOwner,
     recent: Recent,
 ) -> Result<(), AuthError> {
-    let age = auth.context().config.session.recent_factor;
-    let enrolled = identity.account().enrolled_factors();
-    if enrolled.is_empty() && asks_mailbox(auth.context(), identity.account()) {
-        return require_factor(auth, identity, Factor::MailedCode);
+    let enrolled = owner.account().enrolled_factors();
+    if enrolled.is_empty() && asks_mailbox(auth.context(), owner.account()) {
+        return require_factor(auth, owner, Factor::MailedCode);
     }
     let strong = enrolled.without(Factor::RecoveryCode);
     let accepted = match recent {
@@ -53,10 +54,7 @@ pub(crate) fn require_recent(
         Recent::SecondFactor if !enrolled.is_empty() => enrolled.with(Factor::RecoveryCode),
         Recent::NotRecoveryCode | Recent::SecondFactor => enrolled,
     };
-    let by_one = accepted.iter().filter(|factor| *factor != Factor::Password);
-    let by_one = by_one.map(|factor| Requirement::factor_within(factor, age));
-    let requirement = Requirement::any(by_one).unwrap_or_else(|_| Requirement::within(age));
-    require(&requirement, identity)
+    require(auth, owner, accepted.without(Factor::Password))
 }
 
 /// Checks that this factor was proved recently in the session.
@@ -65,14 +63,40 @@ pub(crate) fn require_recent(
 /// [`AuthError::StepUp`].
 pub(crate) fn require_factor(
     auth: &Portcullis,
-    identity: &Identity,
+    owner: &FactorOwner,
     factor: Factor,
 ) -> Result<(), AuthError> {
-    let age = auth.context().config.session.recent_factor;
-    require(&Requirement::factor_within(factor, age), identity)
+    require(auth, owner, [factor].into_iter().collect())
 }
 
-fn require(requirement: &Requirement, identity: &Identity) -> Result<(), AuthError> {
+/// Checks that one of these factors was proved recently, or any factor if there are none.
+fn require(
+    auth: &Portcullis,
+    asks: &FactorOwner,
+    accepted: EnrolledFactors,
+) -> Result<(), AuthError> {
+    let (context, age) = (auth.context(), auth.context().config.session.recent_factor);
+    if asks.is_superseded() {
+        return Err(AuthError::superseded());
+    }
+    if asks.identity().is_none() && asks.is_limited() {
+        // A session that was limited, for example for another program, must not become the owner.
+        return Err(AuthError::LimitedSession(owner::Factors::TEXT));
+    }
+    let Some(identity) = asks.identity() else {
+        // A sign-in that must set up a factor has no identity that a requirement could check.
+        let passed = asks.passed().iter();
+        let mut passed =
+            passed.filter(|(factor, _)| accepted.is_empty() || accepted.contains(*factor));
+        if passed.any(|(_, at)| context.now().since(at) < age) {
+            return Ok(());
+        }
+        let factors = accepted.iter().collect();
+        let step_up = StepUp { factors, max_age: Some(age), ..StepUp::default() };
+        return Err(AuthError::StepUp(step_up));
+    };
+    let by_one = accepted.iter().map(|factor| Requirement::factor_within(factor, age));
+    let requirement = Requirement::any(by_one).unwrap_or_else(|_| Requirement::within(age));
     match requirement.check(identity) {
         Outcome::Met => Ok(()),
         Outcome::StepUp | Outcome::Denied => Err(AuthError::StepUp(requirement.step_up(identity))),
@@ -108,23 +132,4 @@ fn subject(auth: &Portcullis, account: &Account, client: &ClientInfo) -> Subject
     let devices = auth.per_instance::<Devices>();
     let device = devices.recognize(auth.context(), client, account.id(), account.epoch);
     auth.attempts().subject_of(account.id()).on_device(auth, device.known()).inside()
-}
-
-/// Continues the session of the owner who has changed the factors, under the new epoch. All other
-/// sessions of the account have ended.
-pub(crate) async fn go_on(
-    auth: &Portcullis,
-    txn: &Txn<'_>,
-    identity: &Identity,
-    epoch: i64,
-    passed: PassedFactors,
-    client: &ClientInfo,
-) -> Result<Issued, SessionError> {
-    let (context, session) = (auth.context(), identity.session());
-    let start = StartSession::new(context, context.db(), client)
-        .of(identity.account())
-        .at_epoch(epoch)
-        .going_on_from(&session.state, session.transport())
-        .passed(passed);
-    start.inside(txn).issue().await
 }

@@ -5,6 +5,7 @@
 //! rest to [`sign_in`].
 
 pub(crate) mod address;
+pub(crate) mod enrolling;
 pub(crate) mod factors;
 pub(crate) mod hand_over;
 pub(crate) mod new_account;

@@ -25,7 +25,9 @@ use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Fault, Txn, transaction};
 use crate::handle::Portcullis;
+use crate::identity::enrolment::requires_factor;
 use crate::identity::resolved::Resolved;
+use crate::identity::resolver::Resolver;
 use crate::new_device::NewDevice;
 use crate::session::device::{Device, Devices};
 use crate::session::issue::Replaces;
@@ -64,23 +66,103 @@ impl LoginOutcome {
 /// What an account requires from a user who signs in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demands {
-    pub(crate) enrolled: EnrolledFactors,
-    pub(crate) new_password: bool,
+    enrolled: EnrolledFactors,
+    /// The enrolled factors that are enough as a second step.
+    accepted: EnrolledFactors,
+    new_password: bool,
+    enrolment: Enrolment,
+}
+
+/// Whether a second factor must be set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Enrolment {
+    /// No role requires one, or the account has one that is strong enough.
+    NotNeeded,
+    /// Until this time the account may be used without it.
+    Due(Timestamp),
+    Now,
 }
 
 impl Demands {
-    pub(crate) fn of(row: &account::Model) -> Self {
-        Self {
-            enrolled: EnrolledFactors(row.enrolled_factors),
-            new_password: row.must_change_password,
+    /// Returns what the account in `row` requires. This asks for its roles, unless it has only strong
+    /// factors, which are enough for every role.
+    pub(crate) async fn read(
+        auth: &Portcullis,
+        row: &account::Model,
+        now: Timestamp,
+    ) -> Result<Self, Fault> {
+        let context = auth.context();
+        let config = &context.config.factor;
+        let alone = Self::without_roles(row);
+        let enrolled = alone.enrolled;
+        let enough = enrolled.enough(config.least);
+        let weak = enrolled.without(Factor::RecoveryCode);
+        if !enough.is_empty() && weak == enough {
+            return Ok(alone);
         }
+        let resolver = auth.per_instance::<Resolver>();
+        let found = resolver.account(context, row.id).await?;
+        if !found.is_some_and(|(_, grants)| requires_factor(context, row.superuser, &grants)) {
+            return Ok(alone);
+        }
+        if !enough.is_empty() {
+            // A weaker factor is not enough for this role, although the account has it. A recovery code
+            // stands in for a strong one.
+            let accepted = match enrolled.contains(Factor::RecoveryCode) {
+                true => enough.with(Factor::RecoveryCode),
+                false => enough,
+            };
+            return Ok(Self { accepted, ..alone });
+        }
+        let due = row.enrolment_due_at.unwrap_or_else(|| now.plus(config.grace));
+        let enrolment = if due > now { Enrolment::Due(due) } else { Enrolment::Now };
+        Ok(Self { enrolment, ..alone })
+    }
+
+    /// Returns what a new account requires. It has no roles yet. If it gets one, the next request looks
+    /// at it.
+    pub(crate) fn of_new(row: &account::Model) -> Self {
+        Self::without_roles(row)
+    }
+
+    /// Returns what an account requires that goes to another person: only a new password. Everything
+    /// else is deleted. If a role requires a factor, that comes after the password.
+    pub(crate) fn of_handed_over() -> Self {
+        let none = EnrolledFactors::default();
+        Self { enrolled: none, accepted: none, new_password: true, enrolment: Enrolment::NotNeeded }
+    }
+
+    /// The same, after a new password was set.
+    pub(crate) fn with_new_password(self) -> Self {
+        Self { new_password: false, ..self }
+    }
+
+    /// Returns what is required after a second factor was set up.
+    pub(crate) fn after_enrolment(row: &account::Model, enrolled: EnrolledFactors) -> Self {
+        let alone = Self::without_roles(row);
+        Self { enrolled, accepted: enrolled, ..alone }
+    }
+
+    fn without_roles(row: &account::Model) -> Self {
+        let enrolled = EnrolledFactors(row.enrolled_factors);
+        Self {
+            enrolled,
+            accepted: enrolled,
+            new_password: row.must_change_password,
+            enrolment: Enrolment::NotNeeded,
+        }
+    }
+
+    /// Returns true if this factor is enough as the second step.
+    pub(crate) fn accepts(self, factor: Factor) -> bool {
+        self.accepted.contains(factor)
     }
 
     /// True if an enrolled factor was proved in addition to another one. A password is never a
     /// second factor. One factor alone is never two, except for a passkey, which also verifies the
     /// user. `further` is true if another step came before this factor, whatever that step proved.
     fn has_second(self, proved: &PassedFactors, further: bool) -> bool {
-        let enrolled = |factor| factor != Factor::Password && self.enrolled.contains(factor);
+        let enrolled = |factor| factor != Factor::Password && self.accepts(factor);
         let several = further || proved.iter().count() > 1;
         proved.iter().any(|(factor, _)| enrolled(factor) && (several || factor == Factor::Passkey))
     }
@@ -91,6 +173,8 @@ impl Demands {
             Stage::PendingSecondFactor
         } else if self.new_password {
             Stage::MustChangePassword
+        } else if self.enrolment == Enrolment::Now {
+            Stage::MustEnrol
         } else {
             Stage::Full
         }
@@ -130,6 +214,7 @@ impl<'a> NewSession<'a> {
         auth: &'a Portcullis,
         row: &'a account::Model,
         proved: PassedFactors,
+        demands: Demands,
         client: &'a ClientInfo,
         now: Timestamp,
     ) -> Self {
@@ -141,7 +226,7 @@ impl<'a> NewSession<'a> {
             client,
             device: devices.recognize(auth.context(), client, row.id, row.epoch),
             proved,
-            demands: Demands::of(row),
+            demands,
             before: Before::Replaces(None),
             remember: true,
             transport: Transport::Cookie,
@@ -158,12 +243,6 @@ impl<'a> NewSession<'a> {
     /// Continues an unfinished sign-in, with its settings.
     pub(crate) fn finishing(mut self, unfinished: &'a SessionState, transport: Transport) -> Self {
         self.before = Before::Unfinished(unfinished, transport);
-        self
-    }
-
-    /// Sets what the account requires, if the transaction changes that.
-    pub(crate) fn demands(mut self, demands: Demands) -> Self {
-        self.demands = demands;
         self
     }
 
@@ -195,6 +274,10 @@ impl<'a> NewSession<'a> {
             if !account_store::note_login(txn, self.row.id, self.row.epoch, self.now).await? {
                 return Err(SessionError::Ended);
             }
+            if let (Enrolment::Due(due), None) = (self.demands.enrolment, self.row.enrolment_due_at)
+            {
+                account_store::set_enrolment_due(txn, self.row.id, due).await?;
+            }
         } else {
             session_store::lock_account(txn, self.row.id).await?;
         }
@@ -205,7 +288,11 @@ impl<'a> NewSession<'a> {
     pub(crate) async fn make(self, txn: &Txn<'_>, _: Locked) -> Result<Made, SessionError> {
         let context = self.auth.context();
         let stage = self.stage();
-        let account = Account::from(self.row.clone());
+        let mut account = Account::from(self.row.clone());
+        if stage == Stage::PendingSecondFactor {
+            // The methods of the sign-in are those that are enough.
+            account.enrolled = self.demands.accepted;
+        }
         if stage == Stage::Full
             && let Some(new) = NewDevice::of(context, self.row, self.client, self.device, self.now)
         {
@@ -223,7 +310,12 @@ impl<'a> NewSession<'a> {
             }
             Before::Unfinished(state, transport) => start.going_on_from(state, transport),
         };
-        Ok(Made { issued: start.inside(txn).issue().await?, account: account.id(), stage })
+        let due = match self.demands.enrolment {
+            Enrolment::Due(due) if stage == Stage::Full => Some(due),
+            _ => None,
+        };
+        let issued = start.inside(txn).issue().await?.with_enrolment_due(due);
+        Ok(Made { issued, account: account.id(), stage })
     }
 }
 
@@ -306,6 +398,37 @@ pub(crate) fn replaces(before: &Resolved, account: Option<AccountId>) -> Option<
 mod tests {
     use super::*;
 
+    fn demands(enrolled: &[Factor], new_password: bool) -> Demands {
+        let enrolled: EnrolledFactors = enrolled.iter().copied().collect();
+        let enrolment = Enrolment::NotNeeded;
+        Demands { enrolled, accepted: enrolled, new_password, enrolment }
+    }
+
+    #[test]
+    fn a_factor_that_must_be_set_up_comes_last_and_a_weak_one_is_not_enough() {
+        use Factor::{MailedCode, Password, RecoveryCode, Totp};
+
+        let at = Timestamp::from_millis(1);
+        let passed = |proved: &[Factor]| {
+            proved.iter().fold(PassedFactors::default(), |passed, one| passed.with(*one, at))
+        };
+        let now = |enrolled, new| Demands { enrolment: Enrolment::Now, ..demands(enrolled, new) };
+        let stage = |demands: Demands, proved: &[Factor]| demands.stage(&passed(proved), false);
+        assert_eq!(stage(now(&[], true), &[Password]), Stage::MustChangePassword);
+        assert_eq!(stage(now(&[], false), &[Password]), Stage::MustEnrol);
+        // The weak factor that the account has is asked first.
+        assert_eq!(stage(now(&[MailedCode], false), &[Password]), Stage::PendingSecondFactor);
+        assert_eq!(stage(now(&[MailedCode], false), &[Password, MailedCode]), Stage::MustEnrol);
+        let due = Demands { enrolment: Enrolment::Due(at), ..demands(&[], false) };
+        assert_eq!(stage(due, &[Password]), Stage::Full);
+        // Of a weak and a strong one, the strong one counts, and so does a recovery code.
+        let both = demands(&[MailedCode, Totp, RecoveryCode], false);
+        let strong = Demands { accepted: both.enrolled.without(MailedCode), ..both };
+        assert_eq!(stage(strong, &[Password, MailedCode]), Stage::PendingSecondFactor);
+        assert_eq!(stage(strong, &[Password, Totp]), Stage::Full);
+        assert_eq!(stage(strong, &[Password, RecoveryCode]), Stage::Full);
+    }
+
     #[test]
     fn the_stage_follows_from_what_is_demanded_and_proved() {
         use Factor::{External, MailedCode, Passkey, Password, Totp};
@@ -331,7 +454,7 @@ mod tests {
             (&[MailedCode], false, &[External, MailedCode], Stage::Full),
         ];
         for (enrolled, new_password, proved, stage) in table {
-            let demands = Demands { enrolled: enrolled.iter().copied().collect(), new_password };
+            let demands = demands(enrolled, new_password);
             let at = Timestamp::from_millis(1);
             let passed = proved
                 .iter()
@@ -356,8 +479,7 @@ mod tests {
             (&[Password], &[Password], Stage::PendingSecondFactor),
         ];
         for (enrolled, proved, stage) in table {
-            let demands =
-                Demands { enrolled: enrolled.iter().copied().collect(), new_password: false };
+            let demands = demands(enrolled, false);
             let at = Timestamp::from_millis(1);
             let passed = PassedFactors::one(proved[0], at);
             assert_eq!(demands.stage(&passed, true), stage, "{enrolled:?} {proved:?}");

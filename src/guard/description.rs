@@ -41,6 +41,8 @@ pub enum RouteCaller {
     Owner(&'static str),
     /// The same, or a sign-in that is at this stage.
     OwnerOrStage(&'static str, Stage),
+    /// An account that is signed in, or a sign-in that is at this stage.
+    SignedInOrStage(Stage),
     /// Only a sign-in that is at this stage.
     Stage(Stage),
 }
@@ -72,7 +74,7 @@ impl RouteCaller {
     pub(crate) fn errors(self) -> Vec<&'static str> {
         match self {
             Self::Anyone => Vec::new(),
-            Self::SignedIn => NOT_SIGNED_IN.to_vec(),
+            Self::SignedIn | Self::SignedInOrStage(_) => NOT_SIGNED_IN.to_vec(),
             Self::Owner(_) | Self::OwnerOrStage(..) => {
                 [NOT_SIGNED_IN.as_slice(), &["limited_session"]].concat()
             }
@@ -127,6 +129,7 @@ impl fmt::Display for RouteCaller {
             Self::OwnerOrStage(permission, stage) => {
                 write!(f, "owner({permission}) or stage({})", stage.as_str())
             }
+            Self::SignedInOrStage(stage) => write!(f, "signed in or stage({})", stage.as_str()),
             Self::Stage(stage) => write!(f, "stage({})", stage.as_str()),
         }
     }

@@ -234,6 +234,23 @@ impl Requirement {
         Self(Arc::new(Node::Factor { factor: Some(factor), within: Some(age) }))
     }
 
+    /// Requires that this factor or a stronger one was passed in this session, at any time. The order is
+    /// [`Factor::at_least`].
+    ///
+    /// # Errors
+    /// The factor has no place in the order.
+    pub fn at_least(least: Factor) -> Result<Self, RequirementError> {
+        Self::any(Factor::at_least(least).map(Self::factor))
+    }
+
+    /// Requires that this factor or a stronger one was passed in this session, less than `age` ago.
+    ///
+    /// # Errors
+    /// The factor has no place in the order.
+    pub fn at_least_within(least: Factor, age: Duration) -> Result<Self, RequirementError> {
+        Self::any(Factor::at_least(least).map(|factor| Self::factor_within(factor, age)))
+    }
+
     /// Requires that any factor was passed in this session, less than `age` ago.
     pub fn within(age: Duration) -> Self {
         Self(Arc::new(Node::Factor { factor: None, within: Some(age) }))

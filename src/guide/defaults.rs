@@ -205,6 +205,9 @@
 //! | `totp.confirm_lifetime` | 15 min | enough to install an app; afterwards the seed on a page that was left open is useless |
 //! | `factor.prove_mailbox` | on | a thief of the password must not set up the first second factor and lock out the owner. Switch it off if your users cannot read mail when they set one up |
 //! | `factor.mailed_code_after_reset` | 24 h | the mailbox that replaced the password must not be the second factor too. A day gives the owner time to react to the notice. Zero switches it off |
+//! | `factor.least` | authenticator | where a role requires a factor, a mailbox is not enough |
+//! | `factor.grace` | none | a role that requires a factor protects something at once. A time of grace suits a rule that is new for many people |
+//! | `factor.superusers` | off | the first administrator signs in before there is an authenticator |
 //! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
 //!
 //! # Retention

@@ -34,6 +34,8 @@
 //! | the client names the factor that it has proved (new-api GHSA-5353-f8fq-65vc) | the name says which check is made; the session records the factor whose check succeeded | `tests/it/second_factor.rs` |
 //! | a stored digest is accepted as a recovery code (SimpleLogin PR 2132) | the digest is keyed, and what is presented is always digested | `tests/it/recovery_code.rs` |
 //! | a thief of the password adds a factor of their own, or removes the owner's | a change needs a recent second factor if there is one. The first one needs a recent proof of the mailbox. A change ends all other sessions, and the owner is told | `tests/it/totp.rs`, `tests/it/sent_code.rs` |
+//! | a role requires a second factor, and an account without one keeps its old session, or signs in another way (better-auth PR 9122) | every way to sign in and every request look at the roles; the account reaches only the routes that set up a factor | `tests/it/enrolment.rs` |
+//! | a weaker factor stands in for the one that a role requires | it is not offered, and its code is wrong | `tests/it/enrolment.rs` |
 //! | the mailbox is the whole account: it replaces the password, and then is the second factor (authentik #18639) | after a reset by mail, a mailed code is no second factor for a day | `tests/it/sent_code.rs` |
 //! | the session id does not change at login (tower-sessions before 0.12.1) | a login always creates a new row and ends the old one in the same transaction | `tests/it/session.rs` |
 //! | parallel renewals sign people out, or a replay is not detected | token generations: the old one stays valid until the new one was used late; after that, its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |

@@ -66,6 +66,7 @@ use crate::session::SignedOut;
 
 pub(crate) mod credential;
 mod effective;
+pub(crate) mod enrolment;
 mod error;
 mod grant_cache;
 mod job;
@@ -75,7 +76,7 @@ mod recheck;
 pub(crate) mod refused;
 pub(crate) mod request_identity;
 pub(crate) mod resolved;
-mod resolver;
+pub(crate) mod resolver;
 pub(crate) mod step_up;
 mod store;
 

@@ -16,6 +16,7 @@ use crate::base::event::EventKind;
 use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
 use crate::handle::Portcullis;
 use crate::identity::credential::{Credential, Source, credential, handshake};
+use crate::identity::enrolment;
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::refused::{Compared, Refused};
 use crate::identity::resolved::{Identity, Resolved, TokenId};
@@ -442,6 +443,12 @@ impl RequestIdentity {
             {
                 return over(reason);
             }
+            let account = match account {
+                Some(account) if state.stage == Stage::PendingSecondFactor => {
+                    Some(enrolment::accepted(context, &self.resolver, account).await?)
+                }
+                account => account,
+            };
             let Some(account) = account.map(Arc::new) else {
                 let state = Arc::new(state);
                 let visitor = AnonymousSession { state, transport };
@@ -475,8 +482,15 @@ impl RequestIdentity {
                 // The row says that the session is valid. It does not matter who rotated it.
                 Turned::Lost => (false, state.generation),
             };
-            let session = Session { state: Arc::new(state), transport, just_rotated };
+            let due = enrolment::due(context, &account, &grants, state.created_at).await?;
+            let state = Arc::new(state);
+            if due.is_some_and(|due| due <= now) {
+                let session = EnrolmentSession { state, account, transport };
+                return Ok(Judged { resolved: Resolved::Enrolment(session), generation });
+            }
+            let session = Session { state, transport, just_rotated };
             let identity = Identity::new(TokenId(claims.sid), session, account, grants, now);
+            let identity = identity.with_enrolment_due(due);
             return Ok(Judged { resolved: Resolved::Full(identity), generation });
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct IdentityData {
     pub(crate) ceiling: Option<PermissionSet>,
     /// When the session was read. The ages of factors are computed for this time.
     pub(crate) resolved_at: Timestamp,
+    /// Until when the account must set up a second factor, if it lacks one.
+    pub(crate) enrolment_due_at: Option<Timestamp>,
 }
 
 impl Identity {
@@ -54,7 +56,30 @@ impl Identity {
         let ceiling = session.state.ceiling.as_deref();
         let ceiling = ceiling.map(|text| parse_list(text).0.into_iter().collect());
         let resolved_at = now;
-        Self(Arc::new(IdentityData { token_id, session, account, grants, ceiling, resolved_at }))
+        Self(Arc::new(IdentityData {
+            token_id,
+            session,
+            account,
+            grants,
+            ceiling,
+            resolved_at,
+            enrolment_due_at: None,
+        }))
+    }
+
+    /// Sets until when the account must set up a second factor. The value must be new.
+    pub(super) fn with_enrolment_due(mut self, due: Option<Timestamp>) -> Self {
+        if let Some(data) = Arc::get_mut(&mut self.0) {
+            data.enrolment_due_at = due;
+        }
+        self
+    }
+
+    /// Returns until when the account must set up the second factor that one of its roles requires.
+    /// Tell its owner. `None` if it lacks none. After this time its sessions reach only the routes that
+    /// set one up.
+    pub fn enrolment_due_at(&self) -> Option<Timestamp> {
+        self.0.enrolment_due_at
     }
 
     /// Returns the session.

@@ -104,7 +104,7 @@ impl Resolver {
 
     /// Returns an account and its grants, which one statement reads. `None` if there is no such
     /// account.
-    pub(super) async fn account(
+    pub(crate) async fn account(
         &self,
         context: &Context,
         id: AccountId,

@@ -77,7 +77,7 @@ use crate::base::transaction::{Fault, may_fault, transaction};
 use crate::captcha::{CaptchaError, CaptchaResponse, Guarded};
 use crate::confirmation;
 use crate::flow::password_attempt::{self, Attempted, Whose};
-use crate::flow::sign_in::{self, Made, NewSession};
+use crate::flow::sign_in::{self, Demands, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::Identity;
@@ -290,7 +290,14 @@ impl Login<'_> {
             None
         };
         let proved = PassedFactors::one(Factor::Password, now);
-        let session = NewSession::new(self.auth, row, proved, client, now)
+        let demands = match Demands::read(self.auth, row, now).await {
+            Ok(demands) => demands,
+            Err(fault) => {
+                attempts.withdraw(ticket).await;
+                return Err(fault.into());
+            }
+        };
+        let session = NewSession::new(self.auth, row, proved, demands, client, now)
             .remember(credentials.remember)
             .transport(credentials.transport)
             .replacing(self.replaces(row.id));

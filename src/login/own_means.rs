@@ -8,9 +8,9 @@ use super::{Login, LoginError};
 use crate::account::Account;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
+use crate::base::factor::{Factor, PassedFactors};
 use crate::base::transaction::transaction;
-use crate::flow::sign_in::{LoginOutcome, NewSession};
+use crate::flow::sign_in::{Demands, LoginOutcome, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::{AuthError, Identity};
 use crate::session::{Issued, PendingSession, SessionError, Transport};
@@ -113,7 +113,8 @@ impl SignIn<'_> {
             login.record(event.from_client(client).failed("invalid_credentials")).await?;
             return Err(LoginError::InvalidCredentials);
         };
-        let session = NewSession::new(login.auth, &row, proved, client, now)
+        let demands = Demands::read(login.auth, &row, now).await?;
+        let session = NewSession::new(login.auth, &row, proved, demands, client, now)
             .remember(remember)
             .transport(transport)
             .replacing(login.replaces(row.id));
@@ -159,15 +160,15 @@ impl Login<'_> {
         let now = context.now();
         let row = self.usable(account.id(), account.epoch, now).await?;
         let row = row.ok_or(LoginError::Session(SessionError::Ended))?;
-        let enrolled = EnrolledFactors(row.enrolled_factors);
-        if factor == Factor::Password || !enrolled.contains(factor) {
+        let demands = Demands::read(self.auth, &row, now).await?;
+        if factor == Factor::Password || !demands.accepts(factor) {
             return Err(LoginError::FactorNotEnrolled);
         }
         if factor != Factor::External && state.factors.passed_at(factor).is_some() {
             return Err(LoginError::FactorUsedAlready);
         }
         let proved = state.factors.clone().with(factor, now);
-        let session = NewSession::new(self.auth, &row, proved, client, now)
+        let session = NewSession::new(self.auth, &row, proved, demands, client, now)
             .finishing(state, pending.transport());
         let made = transaction!(context.db(), |txn| {
             let locked = session.lock(txn).await?;

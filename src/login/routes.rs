@@ -12,16 +12,16 @@ use super::basic::BasicCredentials;
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::captcha::CaptchaResponse;
+use crate::flow::enrolling::Entitled;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::extract::Handle;
 use crate::handle::Portcullis;
-use crate::identity::Identity;
 use crate::password::Password;
 use crate::route::{
     self, JsonOrForm, OptionalBody, RouteError, mount, row, signed_in, signed_in_with,
 };
 use crate::second_factor::{self, MethodName};
-use crate::session::Transport;
+use crate::session::{Stage, Transport};
 
 /// The routes of signing in and out.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
@@ -49,7 +49,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 .answers(&[StatusCode::NO_CONTENT])
                 .refuses(&["multiple_credentials"]),
             row(Method::POST, "/reauthenticate", reauthenticate)
-                .by(RouteCaller::SignedIn)
+                .by(RouteCaller::SignedInOrStage(Stage::MustEnrol))
                 .takes(RouteBody::JsonOrForm)
                 .refuses(&["too_many_attempts", "wrong_code", "wrong_password"]),
         ],
@@ -139,10 +139,23 @@ struct ReauthenticateBody {
 
 async fn reauthenticate(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    entitled: Entitled,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<ReauthenticateBody>,
 ) -> Result<Response, Rejection> {
+    let identity = match entitled {
+        Entitled::SignedIn(identity) => identity,
+        // A sign-in that must set up a factor has just proved the password.
+        Entitled::Enrolling(session) => {
+            let code =
+                body.code.filter(|_| body.password.is_none()).ok_or_else(|| missing("code"))?;
+            let code = second_factor::code_in(body.method, code);
+            let flow = auth.second_factor();
+            let stepped_up = flow.prove_enrolling(&session, code, &client).await?;
+            let left = second_factor::left(stepped_up.recovery_codes_left);
+            return Ok(signed_in_with(StatusCode::OK, stepped_up.issued, left));
+        }
+    };
     match (body.password, body.code, body.method) {
         (Some(password), None, None) => {
             let login = auth.login();

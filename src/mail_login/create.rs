@@ -10,7 +10,7 @@ use crate::base::id::AccountId;
 use crate::base::transaction::{Fault, transaction};
 use crate::config::{LoginIds, Registration};
 use crate::flow::new_account;
-use crate::flow::sign_in::{Locked, Made};
+use crate::flow::sign_in::{Demands, Locked, Made};
 use crate::hook::{HookList, Registering, RegistrationCause};
 
 impl MailLogin<'_> {
@@ -70,7 +70,7 @@ impl MailLogin<'_> {
                 .await?;
             // This is the account's first sign-in, which never counts as a new device.
             let row = Model { last_login_at: None, ..row };
-            let session = self.session(&row, None, confirmation, client, now);
+            let session = self.session(&row, None, Demands::of_new(&row), confirmation, client);
             Ok::<_, MailLoginError>(session.make(txn, Locked::by_the_flow()).await?)
         })
     }

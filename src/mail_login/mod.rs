@@ -173,9 +173,9 @@ use crate::account::entity::login_name;
 use crate::account::{Account, Email, LoginId, store as account_store, trim_login_id};
 use crate::attempt::{Admission, Ticket};
 use crate::base::client::ClientInfo;
-use crate::base::clock::{Stopwatch, Timestamp};
+use crate::base::clock::Stopwatch;
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
+use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Txn, transaction};
 use crate::config::AttemptKind;
@@ -702,12 +702,13 @@ impl MailLogin<'_> {
         &'s self,
         row: &'s Model,
         account: Option<AccountId>,
+        demands: Demands,
         confirmation: &Confirmation,
         client: &'s ClientInfo,
-        now: Timestamp,
     ) -> NewSession<'s> {
-        let before = self.before.as_ref();
-        NewSession::new(self.auth, row, PassedFactors::one(Factor::MailedCode, now), client, now)
+        let (before, now) = (self.before.as_ref(), self.auth.context().now());
+        let proved = PassedFactors::one(Factor::MailedCode, now);
+        NewSession::new(self.auth, row, proved, demands, client, now)
             .remember(confirmation.remember)
             .transport(confirmation.transport)
             .replacing(before.and_then(|before| sign_in::replaces(before, account)))
@@ -721,7 +722,8 @@ impl MailLogin<'_> {
         client: &ClientInfo,
     ) -> Result<Made, MailLoginError> {
         let context = self.auth.context();
-        let session = self.session(row, Some(row.id), confirmation, client, context.now());
+        let demands = Demands::read(self.auth, row, context.now()).await?;
+        let session = self.session(row, Some(row.id), demands, confirmation, client);
         transaction!(context.db(), |txn| {
             let locked = match session.lock(txn).await {
                 // The account has changed since it was read.
@@ -745,8 +747,8 @@ impl MailLogin<'_> {
         let context = self.auth.context();
         let now = context.now();
         // By then, everything that the creator of the account has set is deleted.
-        let demands = Demands { enrolled: EnrolledFactors::default(), new_password: true };
-        let session = self.session(row, None, confirmation, client, now).demands(demands);
+        let demands = Demands::of_handed_over();
+        let session = self.session(row, None, demands, confirmation, client);
         let taking = HandOver { auth: self.auth, row, normal: &to.normal, client, now };
         let made = claiming(row, || {
             let (taking, session) = (&taking, &session);

@@ -151,6 +151,7 @@ fn describe(context: &Context, row: account::Model, now: Timestamp) -> Value {
     let factors = Factor::ALL.iter().filter(|factor| enrolled.contains(**factor));
     let factors: Vec<_> = factors.map(|factor| factor.as_str()).collect();
     let (rate_limit, password_mailed_at) = (row.rate_limit, row.password_mailed_at);
+    let enrolment_due_at = row.enrolment_due_at;
     let details = AccountDetails::of(row, context.config.login.require_verified, now);
     let account = &details.account;
     json!({
@@ -168,6 +169,7 @@ fn describe(context: &Context, row: account::Model, now: Timestamp) -> Value {
         "verified_at": details.verified_at,
         "last_login_at": details.last_login_at,
         "password_mailed_at": password_mailed_at,
+        "enrolment_due_at": enrolment_due_at,
         "disabled_at": details.disabled_at,
         "deleted_at": details.deleted_at,
         "erase_at": details.erase_at,

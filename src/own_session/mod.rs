@@ -157,6 +157,9 @@ impl Portcullis {
             "roles": roles,
             "ceiling": ceiling,
         });
+        if let Some(due) = identity.enrolment_due_at() {
+            description["enrolment_due_at"] = json!(due);
+        }
         if let Some(info) = &self.context().session_info {
             // This runs outside of any transaction, but still with a time limit.
             let limit = self.context().config.database.hook_timeout;

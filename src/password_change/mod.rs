@@ -259,7 +259,16 @@ impl PasswordChange<'_> {
                 return Err(fault.into());
             }
         };
-        let next = self.next(asking, &row);
+        let next = self.next(asking, &row).await;
+        let next = match next {
+            Ok(next) => next,
+            Err(fault) => {
+                if let Some(ticket) = ticket {
+                    self.auth.attempts().withdraw(ticket).await;
+                }
+                return Err(fault.into());
+            }
+        };
         let signs_in = next.signs_in();
         let changed = self.write(asking, &row, hashed, next, ticket.as_ref()).await;
         let changed = match ticket {
@@ -352,12 +361,16 @@ impl PasswordChange<'_> {
     }
 
     /// Prepares the session that follows.
-    fn next<'n>(&'n self, asking: &'n Asking<'_>, row: &'n account::Model) -> Next<'n> {
+    async fn next<'n>(
+        &'n self,
+        asking: &'n Asking<'_>,
+        row: &'n account::Model,
+    ) -> Result<Next<'n>, Fault> {
         let context = self.auth.context();
         let (client, now) = (asking.client, asking.now);
         let factors = asking.state.factors.clone().with(Factor::Password, now);
         let epoch = row.epoch + 1;
-        match asking.state.stage {
+        Ok(match asking.state.stage {
             Stage::Full => Next::GoesOn(Box::new(
                 StartSession::new(context, context.db(), client)
                     .of(asking.account)
@@ -368,13 +381,15 @@ impl PasswordChange<'_> {
             Stage::PendingSecondFactor
             | Stage::MustChangePassword
             | Stage::MustEnrol
-            | Stage::Anonymous => Next::SignsIn(Box::new(
-                NewSession::new(self.auth, row, factors, client, now)
-                    .demands(Demands { new_password: false, ..Demands::of(row) })
-                    .finishing(asking.state, asking.transport)
-                    .at_epoch(epoch),
-            )),
-        }
+            | Stage::Anonymous => {
+                let demands = Demands::read(self.auth, row, now).await?.with_new_password();
+                Next::SignsIn(Box::new(
+                    NewSession::new(self.auth, row, factors, demands, client, now)
+                        .finishing(asking.state, asking.transport)
+                        .at_epoch(epoch),
+                ))
+            }
+        })
     }
 
     /// Writes the change and everything that follows from it.

@@ -29,6 +29,7 @@ pub struct RoleDefinition {
     name: String,
     permissions: Vec<String>,
     description: Option<String>,
+    requires_factor: Option<bool>,
     max_idle: Option<Option<Duration>>,
 }
 
@@ -43,6 +44,7 @@ impl RoleDefinition {
             name: name.into(),
             permissions: permissions.collect(),
             description: None,
+            requires_factor: None,
             max_idle: None,
         }
     }
@@ -51,6 +53,13 @@ impl RoleDefinition {
     /// description stays as it is.
     pub fn description(mut self, description: impl Into<String>) -> Self {
         self.description = Some(description.into());
+        self
+    }
+
+    /// Sets whether the holders need a second factor. Without this call, this stays as it is. See
+    /// [`Roles::require_factor`].
+    pub fn requires_factor(mut self, required: bool) -> Self {
+        self.requires_factor = Some(required);
         self
     }
 
@@ -78,8 +87,8 @@ impl Roles<'_> {
     /// Makes the stored roles match the code, and reports what was different. Call it at every
     /// start.
     ///
-    /// 1. A missing role is created. A role with other permissions, or with another description or
-    ///    idle limit if the definition names one, is changed.
+    /// 1. A missing role is created. A role with other permissions is changed, and so is one with
+    ///    another description, idle limit or need of a second factor, if the definition names it.
     /// 2. All changes are one transaction, and take effect on the next request. If nothing is
     ///    different, nothing is written.
     /// 3. Other roles are not changed. To remove a role, call [`delete`](Self::delete).
@@ -162,7 +171,8 @@ impl Roles<'_> {
             (!text.is_empty()).then(|| text.to_owned())
         });
         let permissions = write_list(&parse(&definition.permissions)?);
-        Ok(Wanted { permissions, description, max_idle })
+        let requires_factor = definition.requires_factor;
+        Ok(Wanted { permissions, description, requires_factor, max_idle })
     }
 
     async fn bring_about(
@@ -211,6 +221,7 @@ impl Roles<'_> {
 struct Wanted {
     permissions: String,
     description: Option<Option<String>>,
+    requires_factor: Option<bool>,
     max_idle: Option<Option<i64>>,
 }
 
@@ -223,6 +234,9 @@ impl Wanted {
         }
         if let Some(description) = &self.description {
             row.description.clone_from(description);
+        }
+        if let Some(requires_factor) = self.requires_factor {
+            row.requires_factor = requires_factor;
         }
         if let Some(max_idle) = self.max_idle {
             row.max_idle_ms = max_idle;

@@ -28,6 +28,8 @@ pub struct Role {
     pub description: Option<String>,
     /// The permissions that it gives.
     pub permissions: Vec<Permission>,
+    /// True if its holders need a second factor.
+    pub requires_factor: bool,
     /// The idle time of its holders' sessions, if it is shorter than usual.
     pub max_idle: Option<Duration>,
 }
@@ -39,6 +41,7 @@ impl From<role::Model> for Role {
             name: row.name,
             description: row.description,
             permissions: parse_list(&row.permissions).0,
+            requires_factor: row.requires_factor,
             max_idle: row
                 .max_idle_ms
                 .and_then(|ms| u64::try_from(ms).ok())
@@ -187,6 +190,17 @@ impl<'a> Roles<'a> {
     ) -> Result<(), GrantError> {
         let text = write_list(&parse(permissions)?);
         self.change(name, role::Column::Permissions, text.into()).await
+    }
+
+    /// Sets whether the holders of a role need a second factor. This counts on the next request: a
+    /// holder without one reaches only the routes that set one up, until they have done so. See
+    /// [`FactorConfig`](crate::config::FactorConfig) for which factors are enough, and for a time of
+    /// grace.
+    ///
+    /// # Errors
+    /// No such role; an outage.
+    pub async fn require_factor(&self, name: &str, required: bool) -> Result<(), GrantError> {
+        self.change(name, role::Column::RequiresFactor, required.into()).await
     }
 
     /// Limits how long a session of the role's holders may be idle. This counts on the next

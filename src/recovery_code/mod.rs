@@ -80,6 +80,7 @@ use crate::base::clock::Timestamp;
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Fault, Txn, transaction};
+use crate::flow::enrolling::{self, FactorOwner};
 use crate::flow::factors::{self, Recent};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
@@ -162,7 +163,7 @@ impl RecoveryCodes<'_> {
         if account.enrolled_factors().without(Factor::RecoveryCode).is_empty() {
             return Err(RecoveryCodeError::NoOtherFactor);
         }
-        factors::require_recent(self.auth, owner, Recent::NotRecoveryCode)
+        factors::require_recent(self.auth, &FactorOwner::from(owner), Recent::NotRecoveryCode)
             .map_err(RecoveryCodeError::StepUp)?;
         let db = context.db();
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
@@ -193,7 +194,7 @@ impl RecoveryCodes<'_> {
                 return Err(RecoveryCodeError::AddressNotProved);
             }
             store::replace(txn, row.id, rows.clone()).await?;
-            let go_on = factors::go_on(self.auth, txn, owner, epoch, passed.clone(), client);
+            let go_on = enrolling::go_on(self.auth, txn, owner, epoch, passed.clone(), client);
             Ok::<_, RecoveryCodeError>(Box::pin(go_on).await?)
         })?;
         let codes = codes.iter().map(|code| code::printed(code)).collect();

@@ -98,7 +98,7 @@ use crate::captcha::{CaptchaError, CaptchaResponse, Guarded};
 use crate::config::{LoginIds, Registration as Policy};
 use crate::confirmation::{self, Proof};
 use crate::flow::new_account;
-use crate::flow::sign_in::{self, Locked, NewSession};
+use crate::flow::sign_in::{self, Demands, Locked, NewSession};
 use crate::handle::Portcullis;
 use crate::hook::{HookList, Registering, RegistrationCause, from_hooked};
 use crate::identity::AuthError;
@@ -340,12 +340,13 @@ impl Registration<'_> {
                 // This is the account's first sign-in, which never counts as a new device.
                 let row = account::Model { last_login_at: None, ..row };
                 let proved = PassedFactors::one(Factor::Password, now);
-                let made = NewSession::new(self.auth, &row, proved, client, now)
-                    .remember(application.remember)
-                    .transport(application.transport)
-                    .replacing(self.replaces)
-                    .make(txn, Locked::by_the_flow())
-                    .await?;
+                let made =
+                    NewSession::new(self.auth, &row, proved, Demands::of_new(&row), client, now)
+                        .remember(application.remember)
+                        .transport(application.transport)
+                        .replacing(self.replaces)
+                        .make(txn, Locked::by_the_flow())
+                        .await?;
                 Ok::<_, RegistrationError>((account, Some(made)))
             });
             freed = match &made {

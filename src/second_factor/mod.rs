@@ -38,6 +38,23 @@
 //!
 //! A sign-in waits for [`pending_lifetime`](crate::config::SessionConfig::pending_lifetime).
 //!
+//! # Roles that require a factor
+//! A role can [require](crate::permission::Roles::require_factor) a second factor. An account with such
+//! a role and without a factor that is [strong enough](crate::config::FactorConfig::least) must set one
+//! up:
+//! - A sign-in then answers `enrolment_required`. Its token reaches only the routes that set up a factor,
+//!   and the sign-out. The first code of the new factor makes the session.
+//! - A session that is already full gets `enrolment_required` too, from the request after the role was
+//!   granted. After the factor was set up, it goes on.
+//! - During a time of [grace](crate::config::FactorConfig::grace) the session is full.
+//!   `enrolment_due_at` in the answer of the sign-in and in `GET /session` says until when. Show it.
+//! - The mailbox must be proved first, as for [every first
+//!   factor](crate::sent_code#the-first-second-factor-of-an-account). Such a sign-in asks for the code with
+//!   `POST /reauthenticate/challenge`, and sends it to `POST /reauthenticate`.
+//! - If the account has a weaker factor, such as mailed codes, that one is asked first. Once it has a
+//!   strong one, the weaker one is no second factor for it any more.
+//! - The last strong factor cannot be removed. Without the role it can.
+//!
 //! # Step-up
 //! A guard that asks for a [factor](crate::Requirement::factor) or for a [recent
 //! one](crate::Requirement::within) answers 401 `insufficient_user_authentication`. The member
@@ -68,8 +85,8 @@
 //! - It is off unless you mount its routes: [`routes`] is not part of
 //!   [`Portcullis::routes`](crate::Portcullis::routes). Without pages for the second step, an owner who
 //!   sets up an authenticator could not sign in any more.
-//! - It does not make a second factor a duty for all accounts or for a role. A route can
-//!   [require](crate::Requirement::factor) one.
+//! - It does not make a second factor a duty for all accounts. A role can require one, and so can a
+//!   [route](crate::Requirement::factor).
 //!
 //! # Routes
 //! They are separate, and include those of [`totp`](crate::totp),
@@ -80,11 +97,14 @@
 //!   `texted_code`). Without a method, the form of the code decides between the first two. It answers 200, as `POST /login` does. After a recovery
 //!   code it has the member `recovery_codes_left`. Offer new codes before there are none.
 //!
+//! Routes that set up a factor also take a sign-in that must set one up. In your own handler, the
+//! extractor [`FactorOwner`] accepts both.
+//!
 //! `POST /reauthenticate` belongs to [`login`](crate::login). It takes `password`, or `code` and
 //! `method` as above.
 //!
 //! # Configuration
-//! [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
+//! [`FactorConfig`](crate::config::FactorConfig); [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
 //! [`SecondFactor`](crate::config::AttemptKind::SecondFactor) in its `kinds`;
 //! `session.pending_lifetime`.
 //!
@@ -114,18 +134,21 @@ use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::SessionId;
 use crate::base::transaction::{Txn, transaction};
 use crate::flow::factors;
-use crate::flow::sign_in::{self, LoginOutcome, Made, NewSession};
+use crate::flow::sign_in::{self, Demands, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::recovery_code::RightRecoveryCode;
 use crate::sent_code::{CodeChannel, RightSentCode, is_after_reset};
-use crate::session::{Issued, PendingSession, SessionError, StartSession, store as session_store};
+use crate::session::{
+    EnrolmentSession, Issued, PendingSession, SessionError, StartSession, store as session_store,
+};
 use crate::totp::RightTotp;
 
 mod error;
 #[cfg(feature = "routes")]
 mod routes;
 
+pub use crate::flow::enrolling::FactorOwner;
 pub use error::SecondFactorError;
 #[cfg(feature = "routes")]
 pub use routes::routes;
@@ -240,6 +263,7 @@ struct Right {
     code: RightCode,
     ticket: Ticket,
     row: account::Model,
+    demands: Demands,
 }
 
 enum RightCode {
@@ -296,7 +320,8 @@ impl SecondFactor<'_> {
         let context = self.auth.context();
         let now = context.now();
         let proved = state.factors.clone().with(factor, now);
-        let session = NewSession::new(self.auth, &right.row, proved, client, now)
+        let demands = right.demands;
+        let session = NewSession::new(self.auth, &right.row, proved, demands, client, now)
             .finishing(state, pending.transport());
         let made = transaction!(context.db(), |txn| {
             let locked = session.lock(txn).await?;
@@ -354,6 +379,39 @@ impl SecondFactor<'_> {
         Ok(SteppedUp { issued, recovery_codes_left: spent.recovery_codes_left })
     }
 
+    /// Records that a sign-in which must set up a second factor has proved a code: the mailbox, before
+    /// the [first factor](crate::sent_code#the-first-second-factor-of-an-account) of the account. A new
+    /// sign-in at the same stage replaces this one.
+    ///
+    /// # Errors
+    /// See [`SecondFactorError`]. After an error the sign-in is unchanged.
+    pub async fn prove_enrolling(
+        &self,
+        session: &EnrolmentSession,
+        code: FactorCode,
+        client: &ClientInfo,
+    ) -> Result<SteppedUp, SecondFactorError> {
+        let owner = FactorOwner::from(session);
+        if owner.is_superseded() {
+            return Err(SecondFactorError::Session(SessionError::Ended));
+        }
+        let (account, id) = (owner.account(), owner.session_id());
+        let right: Boxed<'_, Right> = Box::pin(self.find(account, id, &code, Use::StepUp, client));
+        let right = right.await?;
+        let context = self.auth.context();
+        let now = context.now();
+        let passed = owner.passed().clone().with(code.factor(), now);
+        let start = owner.proving(self.auth, passed, client).event(EventKind::Reauthenticated);
+        let proved = transaction!(context.db(), |txn| {
+            session_store::lock_account(txn, account.id()).await?;
+            let spent = right.spend(self.auth, txn, client, now).await?;
+            let issued = Box::pin(start.clone().inside(txn).issue()).await?;
+            Ok::<_, SecondFactorError>((issued, spent))
+        });
+        let (issued, spent) = self.end(right, id, client, proved).await?;
+        Ok(SteppedUp { issued, recovery_codes_left: spent.recovery_codes_left })
+    }
+
     /// Takes an attempt, and compares the code. In case of an error the attempt is already finished.
     async fn find(
         &self,
@@ -372,6 +430,7 @@ impl SecondFactor<'_> {
             row.epoch == account.epoch && usable
         });
         let row = row.ok_or(SecondFactorError::Session(SessionError::Ended))?;
+        let demands = Demands::read(self.auth, &row, context.now()).await?;
         if let (Use::SecondStep, Method::Sent(channel)) = (used, code.method)
             && is_after_reset(context, &row, channel)
         {
@@ -408,10 +467,13 @@ impl SecondFactor<'_> {
         // was refused, the result is discarded. Both are checked after the comparison, so the work is
         // the same.
         // A step-up also takes a code that was sent to a proved address which is no second factor.
-        let accepted = EnrolledFactors(row.enrolled_factors).contains(code.factor())
-            || matches!((used, code.method), (Use::StepUp, Method::Sent(_)));
+        let accepted = match (used, code.method) {
+            (Use::SecondStep, _) => demands.accepts(code.factor()),
+            (Use::StepUp, Method::Sent(_)) => true,
+            (Use::StepUp, _) => EnrolledFactors(row.enrolled_factors).contains(code.factor()),
+        };
         match found.filter(|_| accepted && ticket.counts()) {
-            Some(code) => Ok(Right { code, ticket, row }),
+            Some(code) => Ok(Right { code, ticket, row, demands }),
             None => {
                 let failure = self.failure(&row, session, client);
                 self.auth.attempts().fail(ticket, &failure).await?;

@@ -21,6 +21,12 @@ pub enum SentCodeError {
     /// The account already has this factor.
     #[error("the account already uses this factor")]
     AlreadyEnrolled,
+    /// It is the last strong factor of an account with a role that requires one.
+    #[error("a role of the account requires a second factor; set up another one first")]
+    Required,
+    /// A role of the account requires a stronger factor than this one, which must be set up first.
+    #[error("a role of the account requires a stronger second factor")]
+    TooWeak,
     /// The sign-in began with this factor.
     #[error("this factor was the first step of the sign-in; the second one needs another factor")]
     FactorUsedAlready,
@@ -64,6 +70,8 @@ problem! {
     SentCodeError {
         Self::NotEnrolled => CONFLICT, "factor_not_enrolled";
         Self::AlreadyEnrolled => CONFLICT, "factor_already_enrolled";
+        Self::Required => CONFLICT, "factor_required";
+        Self::TooWeak => CONFLICT, "factor_too_weak";
         Self::FactorUsedAlready => CONFLICT, "factor_used_already";
         Self::AfterReset => FORBIDDEN, "mailed_code_after_reset";
         Self::NoAddress => UNPROCESSABLE_ENTITY, "no_address";

@@ -79,7 +79,7 @@
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved`, `limited_session`,
 //! `mailed_code_after_reset` (403), `factor_already_enrolled`, `factor_not_enrolled`,
-//! `factor_used_already` (409), `no_address` (422), `too_soon` (429).
+//! `factor_required`, `factor_too_weak`, `factor_used_already` (409), `no_address` (422), `too_soon` (429).
 //!
 //! # Standard
 //! OWASP ASVS 5.0 6.6; NIST SP 800-63B-4 3.1.3.
@@ -97,15 +97,17 @@ use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::{AccountId, SessionId};
 use crate::base::transaction::{Fault, Txn, transaction};
 use crate::context::Context;
+use crate::flow::enrolling::{Changed, FactorOwner};
 use crate::flow::factors::{self, Recent};
+use crate::flow::sign_in::Demands;
 use crate::handle::Portcullis;
-use crate::identity::{AccountOwner, Identity, owner};
+use crate::identity::{AccountOwner, Identity, enrolment, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time::{self, Answer, Challenge, Start};
 use crate::outbox::{self, Counted, Outgoing, Put};
 use crate::outstanding::Kind;
 use crate::session::device::Devices;
-use crate::session::{Issued, PendingSession, SessionError, masked};
+use crate::session::{EnrolmentSession, Issued, PendingSession, SessionError, masked};
 
 mod error;
 #[cfg(feature = "routes")]
@@ -149,7 +151,8 @@ impl CodeChannel {
     }
 }
 
-/// The session that asks for a code: one that waits for its second factor, or a full one.
+/// The session that asks for a code: one that waits for its second factor, one that must set up a
+/// factor, or a full one.
 #[derive(Debug)]
 pub struct CodeHolder<'a> {
     account: &'a Account,
@@ -165,6 +168,20 @@ impl<'a> From<&'a PendingSession> for CodeHolder<'a> {
         let state = &pending.state;
         let waits = Some(&state.factors);
         Self { account: pending.account(), session: state.id, waits, superseded: false }
+    }
+}
+
+impl<'a> From<&'a EnrolmentSession> for CodeHolder<'a> {
+    fn from(session: &'a EnrolmentSession) -> Self {
+        let (account, state) = (session.account(), &session.state);
+        Self { account, session: state.id, waits: None, superseded: state.ended.is_some() }
+    }
+}
+
+impl<'a> From<&'a FactorOwner> for CodeHolder<'a> {
+    fn from(owner: &'a FactorOwner) -> Self {
+        let (account, session) = (owner.account(), owner.session_id());
+        Self { account, session, waits: None, superseded: owner.is_superseded() }
     }
 }
 
@@ -216,7 +233,7 @@ impl SentCodes<'_> {
         let holder = holder.into();
         let context = self.auth.context();
         let row = self.row(&holder).await?;
-        check_waiting(context, &holder, &row, channel)?;
+        self.check_waiting(&holder, &row, channel).await?;
         let (address, recipient) = self.proved_address(&row, channel).await?;
         let devices = self.auth.per_instance::<Devices>();
         // A stranger who knows the password must not use up what the owner may request.
@@ -274,25 +291,31 @@ impl SentCodes<'_> {
     /// - [`SentCodeError::StepUp`]: such a code must have been proved recently in this session, and a
     ///   second factor of the account, if it has one.
     /// - [`SentCodeError::AlreadyEnrolled`], [`SentCodeError::AddressNotProved`].
+    /// - [`SentCodeError::TooWeak`] for a sign-in that must set up a stronger factor.
     /// - [`SentCodeError::Session`] if the session has ended or the account was changed meanwhile; an
     ///   outage.
     pub async fn enrol(
         &self,
-        owner: &AccountOwner<owner::Factors>,
+        owner: impl Into<FactorOwner>,
         channel: CodeChannel,
         client: &ClientInfo,
     ) -> Result<Issued, SentCodeError> {
-        let factor = channel.factor();
+        let (owner, factor) = (&owner.into(), channel.factor());
         factors::require_recent(self.auth, owner, Recent::SecondFactor)
             .map_err(SentCodeError::StepUp)?;
         // The mailbox or the phone must be there now. That it was proved once is not enough.
         factors::require_factor(self.auth, owner, factor).map_err(SentCodeError::StepUp)?;
-        let row = self.row(&CodeHolder::from(&**owner)).await?;
+        let row = self.row(&CodeHolder::from(owner)).await?;
         let enrolled = EnrolledFactors(row.enrolled_factors);
         if enrolled.contains(factor) {
             return Err(SentCodeError::AlreadyEnrolled);
         }
-        let change = (enrolled.with(factor), FactorChange::Added(factor));
+        let enrolled = enrolled.with(factor);
+        let least = self.auth.context().config.factor.least;
+        if owner.identity().is_none() && enrolled.enough(least).is_empty() {
+            return Err(SentCodeError::TooWeak);
+        }
+        let change = (enrolled, FactorChange::Added(factor));
         self.change(owner, &row, change, client).await
     }
 
@@ -301,7 +324,7 @@ impl SentCodes<'_> {
     ///
     /// # Errors
     /// - [`SentCodeError::StepUp`]: a second factor that is no recovery code must be recent.
-    /// - [`SentCodeError::NotEnrolled`].
+    /// - [`SentCodeError::NotEnrolled`], [`SentCodeError::Required`].
     /// - [`SentCodeError::Session`] if the session has ended or the account was changed meanwhile; an
     ///   outage.
     pub async fn remove(
@@ -310,38 +333,47 @@ impl SentCodes<'_> {
         channel: CodeChannel,
         client: &ClientInfo,
     ) -> Result<Issued, SentCodeError> {
-        let factor = channel.factor();
-        factors::require_recent(self.auth, owner, Recent::NotRecoveryCode)
+        let (asks, factor) = (&FactorOwner::from(owner), channel.factor());
+        factors::require_recent(self.auth, asks, Recent::NotRecoveryCode)
             .map_err(SentCodeError::StepUp)?;
-        let row = self.row(&CodeHolder::from(&**owner)).await?;
+        let row = self.row(&CodeHolder::from(asks)).await?;
         let enrolled = EnrolledFactors(row.enrolled_factors);
         if !enrolled.contains(factor) {
             return Err(SentCodeError::NotEnrolled);
         }
-        let change = (enrolled.left_without(factor), FactorChange::Removed(factor));
-        self.change(owner, &row, change, client).await
+        let left = enrolled.left_without(factor);
+        if enrolment::would_lack(self.auth.context(), owner, left)
+            && !enrolment::would_lack(self.auth.context(), owner, enrolled)
+        {
+            return Err(SentCodeError::Required);
+        }
+        self.change(asks, &row, (left, FactorChange::Removed(factor)), client).await
     }
 
     async fn change(
         &self,
-        owner: &AccountOwner<owner::Factors>,
+        owner: &FactorOwner,
         row: &account::Model,
         (enrolled, change): (EnrolledFactors, FactorChange),
         client: &ClientInfo,
     ) -> Result<Issued, SentCodeError> {
         let context = self.auth.context();
         let changing = ChangingFactors { context, row, enrolled, change, client };
-        let passed = owner.session().factors().clone();
-        transaction!(context.db(), |txn| {
+        let passed = owner.passed().clone();
+        let gone_on = transaction!(context.db(), |txn| {
             let epoch = changing.apply(txn).await?;
             let epoch = epoch.ok_or(SentCodeError::Session(SessionError::Ended))?;
             if matches!(change, FactorChange::Added(_)) && has_unproved_mailbox(txn, row.id).await?
             {
                 return Err(SentCodeError::AddressNotProved);
             }
-            let go_on = factors::go_on(self.auth, txn, owner, epoch, passed.clone(), client);
-            Ok(Box::pin(go_on).await?)
-        })
+            let changed = Changed { row, enrolled, epoch, passed: passed.clone() };
+            Ok::<_, SentCodeError>(owner.go_on(self.auth, txn, changed, client).await?)
+        });
+        if let Err(SentCodeError::Refused(_)) = &gone_on {
+            owner.record_refusal(self.auth, client).await?;
+        }
+        Ok(gone_on?.committed(self.auth).await)
     }
 
     /// Reads the account of a session, which must still be as it was when the session was judged.
@@ -355,6 +387,28 @@ impl SentCodes<'_> {
             row.epoch == holder.account.epoch && usable && !holder.superseded
         });
         row.ok_or(SentCodeError::Session(SessionError::Ended))
+    }
+
+    /// Checks that a sign-in that waits may use this factor.
+    async fn check_waiting(
+        &self,
+        holder: &CodeHolder<'_>,
+        row: &account::Model,
+        channel: CodeChannel,
+    ) -> Result<(), SentCodeError> {
+        let Some(passed) = holder.waits else { return Ok(()) };
+        let context = self.auth.context();
+        let demands = Demands::read(self.auth, row, context.now()).await?;
+        if !demands.accepts(channel.factor()) {
+            return Err(SentCodeError::NotEnrolled);
+        }
+        if passed.passed_at(channel.factor()).is_some() {
+            return Err(SentCodeError::FactorUsedAlready);
+        }
+        match is_after_reset(context, row, channel) {
+            true => Err(SentCodeError::AfterReset),
+            false => Ok(()),
+        }
     }
 
     /// Returns the normal form of the address or number of the account, which its owner has proved, and
@@ -374,26 +428,6 @@ impl SentCodes<'_> {
         let proved =
             names.iter().any(|name| name.account_id == row.id && name.verified_at.is_some());
         proved.then_some((normal, recipient)).ok_or(SentCodeError::NoAddress)
-    }
-}
-
-/// Checks that a sign-in that waits may use this factor.
-fn check_waiting(
-    context: &Context,
-    holder: &CodeHolder<'_>,
-    row: &account::Model,
-    channel: CodeChannel,
-) -> Result<(), SentCodeError> {
-    let Some(passed) = holder.waits else { return Ok(()) };
-    if !EnrolledFactors(row.enrolled_factors).contains(channel.factor()) {
-        return Err(SentCodeError::NotEnrolled);
-    }
-    if passed.passed_at(channel.factor()).is_some() {
-        return Err(SentCodeError::FactorUsedAlready);
-    }
-    match is_after_reset(context, row, channel) {
-        true => Err(SentCodeError::AfterReset),
-        false => Ok(()),
     }
 }
 

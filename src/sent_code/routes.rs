@@ -11,9 +11,10 @@ use serde_json::json;
 use super::{CodeChannel, SentCode, SentCodeError};
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::flow::enrolling::{Entitled, FactorOwner};
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
-use crate::identity::{AccountOwner, Identity, owner};
+use crate::identity::{AccountOwner, owner};
 use crate::route::{self, JsonOrForm, Row, row, signed_in};
 use crate::session::{PendingSession, Stage};
 
@@ -22,7 +23,11 @@ use crate::session::{PendingSession, Stage};
 pub(crate) fn rows() -> Vec<Row> {
     let owner = RouteCaller::owner::<owner::Factors>();
     let remove = |row: Row| {
-        row.by(owner).refuses(&["factor_not_enrolled", "insufficient_user_authentication"])
+        row.by(owner).refuses(&[
+            "factor_not_enrolled",
+            "factor_required",
+            "insufficient_user_authentication",
+        ])
     };
     vec![
         row(Method::POST, "/second-factor/challenge", second_step)
@@ -37,15 +42,20 @@ pub(crate) fn rows() -> Vec<Row> {
                 "too_soon",
             ]),
         row(Method::POST, "/reauthenticate/challenge", step_up)
-            .by(RouteCaller::SignedIn)
+            .by(RouteCaller::SignedInOrStage(Stage::MustEnrol))
             .takes(RouteBody::JsonOrForm)
             .answers(&[StatusCode::ACCEPTED])
             .refuses(&["no_address", "too_soon"]),
-        row(Method::POST, "/sent-codes", enrol).by(owner).takes(RouteBody::JsonOrForm).refuses(&[
-            "address_not_proved",
-            "factor_already_enrolled",
-            "insufficient_user_authentication",
-        ]),
+        row(Method::POST, "/sent-codes", enrol)
+            .by(RouteCaller::owner_or::<owner::Factors>(Stage::MustEnrol))
+            .takes(RouteBody::JsonOrForm)
+            .refuses(&[
+                "address_not_proved",
+                "factor_already_enrolled",
+                "factor_too_weak",
+                "insufficient_user_authentication",
+                "session_limit",
+            ]),
         remove(row(Method::DELETE, "/sent-codes/{method}", remove_one)),
         remove(row(Method::POST, "/sent-codes/{method}/remove", remove_one)),
     ]
@@ -91,17 +101,20 @@ async fn second_step(
 
 async fn step_up(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    entitled: Entitled,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<ChannelBody>,
 ) -> Result<Response, Rejection> {
-    let channel = body.method.channel();
-    Ok(accepted(&auth.sent_codes().send(&identity, channel, &client).await?))
+    let (codes, channel) = (auth.sent_codes(), body.method.channel());
+    Ok(accepted(&match &entitled {
+        Entitled::SignedIn(identity) => codes.send(identity, channel, &client).await?,
+        Entitled::Enrolling(session) => codes.send(session, channel, &client).await?,
+    }))
 }
 
 async fn enrol(
     State(auth): State<Portcullis>,
-    owner: AccountOwner<owner::Factors>,
+    owner: FactorOwner,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<ChannelBody>,
 ) -> Result<Response, Rejection> {

@@ -153,6 +153,12 @@ impl<'a> StartSession<'a> {
         self.at_stage(stage)
     }
 
+    /// Stays at the stage of a session that this one continues.
+    pub(crate) fn staying_at_stage_of(mut self, old: &SessionState) -> Self {
+        self.stage = old.stage;
+        self
+    }
+
     pub(crate) fn at_stage(mut self, stage: Stage) -> Self {
         self.stage = stage;
         self
@@ -275,6 +281,7 @@ impl<'a> StartSession<'a> {
             device,
             account: self.account.map(Arc::new),
             state: SessionState::try_from(row).ok().map(Arc::new),
+            enrolment_due_at: None,
         };
         Ok(issued)
     }
@@ -513,9 +520,21 @@ pub struct Issued {
     device: Option<KnownDevice>,
     account: Option<Arc<Account>>,
     state: Option<Arc<SessionState>>,
+    enrolment_due_at: Option<Timestamp>,
 }
 
 impl Issued {
+    /// Sets until when the account must set up a second factor.
+    pub(crate) fn with_enrolment_due(self, due: Option<Timestamp>) -> Self {
+        Self { enrolment_due_at: due, ..self }
+    }
+
+    /// Returns until when the account must set up the second factor that one of its roles requires, if
+    /// it lacks one. Tell its owner.
+    pub fn enrolment_due_at(&self) -> Option<Timestamp> {
+        self.enrolment_due_at
+    }
+
     /// Returns the public id of the session.
     pub fn session_id(&self) -> SessionId {
         self.session_id

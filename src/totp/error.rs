@@ -23,6 +23,9 @@ pub enum TotpError {
     /// The account has the maximum number of authenticators.
     #[error("the account has the maximum number of authenticators; remove one first")]
     TooMany,
+    /// It is the last strong factor of an account with a role that requires one.
+    #[error("a role of the account requires a second factor; set up another one first")]
+    Required,
     /// A mail address of the account is not verified. The person who verifies it owns the account.
     #[error("verify the mail address of the account first")]
     AddressNotProved,
@@ -49,6 +52,7 @@ problem! {
         Self::WrongCode => FORBIDDEN, "wrong_code";
         Self::NotFound => NOT_FOUND, "authenticator_not_found";
         Self::TooMany => CONFLICT, "too_many_authenticators";
+        Self::Required => CONFLICT, "factor_required";
         Self::AddressNotProved => FORBIDDEN, "address_not_proved";
         Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
     }

@@ -28,6 +28,9 @@
 //!   `insufficient_user_authentication`, with the factors of this account that would help.
 //! - A recent recovery code is enough to add an authenticator, for a person who has lost the phone. It
 //!   is not enough to remove one. The code of the new authenticator is.
+//! - A sign-in that [must set up a factor](crate::second_factor#roles-that-require-a-factor) can do so
+//!   too, and is complete then.
+//! - The last one cannot be removed while a role of the account requires a factor.
 //! - Nobody adds an authenticator while a mail address of the account is not verified.
 //! - Each change ends all other sessions, unfinished sign-ins, codes and links of the account. The
 //!   session that asks goes on as a new one. The owner is told by mail.
@@ -86,7 +89,8 @@
 //!
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved`, `limited_session`, `wrong_code`
-//! (403), `authenticator_not_found` (404), `too_many_authenticators` (409), `invalid_fields` (422).
+//! (403), `authenticator_not_found` (404), `factor_required`, `too_many_authenticators` (409),
+//! `invalid_fields` (422).
 //!
 //! # Standard
 //! RFC 6238, RFC 4226; OWASP ASVS 5.0 6.5; NIST SP 800-63B-4 3.1.4.
@@ -112,9 +116,10 @@ use crate::base::transaction::{Fault, Txn, transaction};
 use crate::config::TotpAlgorithm;
 use crate::config::totp::fits_label;
 use crate::context::{Context, PerInstance};
+use crate::flow::enrolling::{self, Changed, FactorOwner};
 use crate::flow::factors::{self, Recent};
 use crate::handle::Portcullis;
-use crate::identity::{AccountOwner, Identity, owner};
+use crate::identity::{AccountOwner, enrolment, owner};
 use crate::session::{Issued, SessionError, store as session_store};
 
 mod code;
@@ -221,11 +226,11 @@ impl Totp<'_> {
     /// - [`TotpError::Session`] if the account was changed meanwhile; an outage.
     pub async fn start(
         &self,
-        owner: &AccountOwner<owner::Factors>,
+        owner: impl Into<FactorOwner>,
         name: &str,
         client: &ClientInfo,
     ) -> Result<NewTotp, TotpError> {
-        let context = self.auth.context();
+        let (owner, context) = (&owner.into(), self.auth.context());
         factors::require_recent(self.auth, owner, Recent::SecondFactor)
             .map_err(TotpError::StepUp)?;
         let name = valid_name(name)?;
@@ -275,7 +280,8 @@ impl Totp<'_> {
     /// session of the owner goes on as a new one, in which the factor is proved. All other sessions
     /// end.
     ///
-    /// Guesses are not counted: who asks has seen the seed, or could start another one.
+    /// Guesses are not counted: who asks has seen the seed, or could start another one. A sign-in that
+    /// had to set up a factor is complete afterwards.
     ///
     /// # Errors
     /// - [`TotpError::StepUp`], [`TotpError::AddressNotProved`], [`TotpError::TooMany`].
@@ -285,12 +291,12 @@ impl Totp<'_> {
     ///   outage.
     pub async fn confirm(
         &self,
-        owner: &AccountOwner<owner::Factors>,
+        owner: impl Into<FactorOwner>,
         id: TotpId,
         code: &str,
         client: &ClientInfo,
     ) -> Result<Issued, TotpError> {
-        let context = self.auth.context();
+        let (owner, context) = (&owner.into(), self.auth.context());
         factors::require_recent(self.auth, owner, Recent::SecondFactor)
             .map_err(TotpError::StepUp)?;
         let (row, authenticators) = self.read(owner).await?;
@@ -304,15 +310,11 @@ impl Totp<'_> {
         self.has_room(owner, &authenticators)?;
         let right = TypedCode::parse(code).and_then(|code| right(self.auth, waiting, &code, now));
         let right = right.ok_or(TotpError::WrongCode)?;
-        let changing = ChangingFactors {
-            context,
-            row: &row,
-            enrolled: EnrolledFactors(row.enrolled_factors).with(Factor::Totp),
-            change: FactorChange::Added(Factor::Totp),
-            client,
-        };
-        let passed = owner.session().factors().clone().with(Factor::Totp, now);
-        transaction!(context.db(), |txn| {
+        let enrolled = EnrolledFactors(row.enrolled_factors).with(Factor::Totp);
+        let change = FactorChange::Added(Factor::Totp);
+        let changing = ChangingFactors { context, row: &row, enrolled, change, client };
+        let passed = owner.passed().clone().with(Factor::Totp, now);
+        let gone_on = transaction!(context.db(), |txn| {
             let epoch = changing.apply(txn).await?;
             let epoch = epoch.ok_or(TotpError::Session(SessionError::Ended))?;
             if has_unproved_mailbox(txn, row.id).await? {
@@ -326,9 +328,13 @@ impl Totp<'_> {
             if !store::spend(txn, row.id, id, right.step, Some(now), None).await? {
                 return Err(TotpError::WrongCode);
             }
-            let go_on = factors::go_on(self.auth, txn, owner, epoch, passed.clone(), client);
-            Ok(Box::pin(go_on).await?)
-        })
+            let changed = Changed { row: &row, enrolled, epoch, passed: passed.clone() };
+            Ok::<_, TotpError>(owner.go_on(self.auth, txn, changed, client).await?)
+        });
+        if let Err(TotpError::Refused(_)) = &gone_on {
+            owner.record_refusal(self.auth, client).await?;
+        }
+        Ok(gone_on?.committed(self.auth).await)
     }
 
     /// Lists the authenticators that are factors of the account, the oldest first.
@@ -358,6 +364,7 @@ impl Totp<'_> {
     ///
     /// # Errors
     /// - [`TotpError::StepUp`]: a second factor that is no recovery code must be recent.
+    /// - [`TotpError::Required`]: it is the last one, and a role of the account requires a factor.
     /// - [`TotpError::NotFound`], also for an authenticator of another account.
     /// - [`TotpError::Session`] if the session has ended or the account was changed meanwhile; an
     ///   outage.
@@ -367,10 +374,10 @@ impl Totp<'_> {
         id: TotpId,
         client: &ClientInfo,
     ) -> Result<Issued, TotpError> {
-        let context = self.auth.context();
-        factors::require_recent(self.auth, owner, Recent::NotRecoveryCode)
+        let (asks, context) = (&FactorOwner::from(owner), self.auth.context());
+        factors::require_recent(self.auth, asks, Recent::NotRecoveryCode)
             .map_err(TotpError::StepUp)?;
-        let (row, authenticators) = self.read(owner).await?;
+        let (row, authenticators) = self.read(asks).await?;
         let confirmed = || authenticators.iter().filter(|found| found.confirmed_at.is_some());
         if confirmed().all(|found| found.id != id) {
             return Err(TotpError::NotFound);
@@ -381,6 +388,9 @@ impl Totp<'_> {
             true => before.left_without(Factor::Totp),
             false => before,
         };
+        if is_last && enrolment::would_lack(context, owner, enrolled) {
+            return Err(TotpError::Required);
+        }
         let changing = ChangingFactors {
             context,
             row: &row,
@@ -396,22 +406,19 @@ impl Totp<'_> {
             if !is_last && !store::remove(txn, row.id, id).await? {
                 return Err(TotpError::NotFound);
             }
-            let go_on = factors::go_on(self.auth, txn, owner, epoch, passed.clone(), client);
+            let go_on = enrolling::go_on(self.auth, txn, owner, epoch, passed.clone(), client);
             Ok(Box::pin(go_on).await?)
         })
     }
 
     /// Reads the account and its authenticators, in this order. If another request changes them in
     /// between, the epoch of the account is not that of the row any more, and nothing is changed.
-    async fn read(
-        &self,
-        owner: &AccountOwner<owner::Factors>,
-    ) -> Result<(account::Model, Vec<Model>), TotpError> {
+    async fn read(&self, owner: &FactorOwner) -> Result<(account::Model, Vec<Model>), TotpError> {
         let account = owner.account();
         let db = self.auth.context().db();
         let executor = db.executor();
         let row = db.read(account_store::find(&executor, account.id())).await?;
-        let row = row.filter(|row| row.epoch == account.epoch);
+        let row = row.filter(|row| row.epoch == account.epoch && !owner.is_superseded());
         let row = row.ok_or(TotpError::Session(SessionError::Ended))?;
         let authenticators = db.read(store::of_account(&executor, row.id)).await?;
         Ok((row, authenticators))
@@ -419,7 +426,7 @@ impl Totp<'_> {
 
     /// Checks the limit of authenticators. A person who has only a recovery code may remove none of
     /// them, and so may have one more. Its code then allows to remove the others.
-    fn has_room(&self, owner: &Identity, authenticators: &[Model]) -> Result<(), TotpError> {
+    fn has_room(&self, owner: &FactorOwner, authenticators: &[Model]) -> Result<(), TotpError> {
         let confirmed = authenticators.iter().filter(|found| found.confirmed_at.is_some());
         let most = self.auth.context().config.totp.max_per_account as usize;
         let may_remove = factors::require_recent(self.auth, owner, Recent::NotRecoveryCode).is_ok();

@@ -12,22 +12,29 @@ use super::TotpError;
 use crate::base::client::ClientInfo;
 use crate::base::id::TotpId;
 use crate::base::problem::Rejection;
+use crate::flow::enrolling::FactorOwner;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::route::{self, Json, JsonOrForm, Row, row, signed_in};
+use crate::session::Stage;
 
 /// The rows of authenticators. The routes of [`second_factor`](crate::second_factor) include them.
 pub(crate) fn rows() -> Vec<Row> {
     let owner = RouteCaller::owner::<owner::Factors>();
+    let enrolling = RouteCaller::owner_or::<owner::Factors>(Stage::MustEnrol);
     let remove = |row: Row| {
-        row.by(owner).refuses(&["authenticator_not_found", "insufficient_user_authentication"])
+        row.by(owner).refuses(&[
+            "authenticator_not_found",
+            "factor_required",
+            "insufficient_user_authentication",
+        ])
     };
     vec![
         row(Method::GET, "/totp", list).by(owner),
         // No form: the redirect that answers one would lose the seed.
         row(Method::POST, "/totp", start)
-            .by(owner)
+            .by(enrolling)
             .takes(RouteBody::Json)
             .answers(&[StatusCode::CREATED])
             .refuses(&[
@@ -37,13 +44,14 @@ pub(crate) fn rows() -> Vec<Row> {
                 "too_many_authenticators",
             ]),
         row(Method::POST, "/totp/confirm", confirm)
-            .by(owner)
+            .by(enrolling)
             .takes(RouteBody::JsonOrForm)
             .keeps(&["id"])
             .refuses(&[
                 "address_not_proved",
                 "authenticator_not_found",
                 "insufficient_user_authentication",
+                "session_limit",
                 "too_many_authenticators",
                 "wrong_code",
             ]),
@@ -82,7 +90,7 @@ struct StartBody {
 
 async fn start(
     State(auth): State<Portcullis>,
-    owner: AccountOwner<owner::Factors>,
+    owner: FactorOwner,
     client: ClientInfo,
     Json(body): Json<StartBody>,
 ) -> Result<Response, Rejection> {
@@ -110,7 +118,7 @@ struct ConfirmBody {
 
 async fn confirm(
     State(auth): State<Portcullis>,
-    owner: AccountOwner<owner::Factors>,
+    owner: FactorOwner,
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<ConfirmBody>,
 ) -> Result<Response, Rejection> {

@@ -78,7 +78,7 @@ use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::{Stopwatch, Timestamp};
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
+use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::{AccountId, SessionId};
 use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, transaction};
@@ -516,16 +516,16 @@ impl Verification<'_> {
         let now = context.now();
         let normal = proof.challenge.target().unwrap_or_default();
         // By then, everything that the creator of the account has set is deleted.
-        let demands = Demands { enrolled: EnrolledFactors::default(), new_password: true };
+        let demands = Demands::of_handed_over();
         let before = self.before.as_ref();
         let session = NewSession::new(
             self.auth,
             row,
             PassedFactors::one(Factor::MailedCode, now),
+            demands,
             client,
             now,
         )
-        .demands(demands)
         .transport(confirmation.transport)
         .replacing(before.and_then(|before| sign_in::replaces(before, None)));
         let taking = HandOver { auth: self.auth, row, normal, client, now };

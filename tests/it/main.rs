@@ -21,6 +21,7 @@ mod config;
 mod contact;
 mod cookie;
 mod csrf;
+mod enrolment;
 mod flood;
 mod fuzz;
 mod group;

@@ -78,7 +78,8 @@ fn of_many(row: &RouteDescription) -> BTreeSet<&'static str> {
     if row.caller != RouteCaller::Anyone {
         codes.extend(["second_factor_required", "password_change_required", "enrolment_required"]);
     }
-    if !matches!(row.caller, RouteCaller::Anyone | RouteCaller::SignedIn) {
+    let any_ceiling = matches!(row.caller, RouteCaller::SignedIn | RouteCaller::SignedInOrStage(_));
+    if row.caller != RouteCaller::Anyone && !any_ceiling {
         codes.insert("limited_session");
     }
     codes
@@ -101,6 +102,8 @@ fn markdown(auth: &Portcullis) -> String {
             "/second-factor",
             "/totp",
             "/recovery-codes",
+            "/sent-codes",
+            "/reauthenticate/",
         ];
         let star = if optional.iter().any(|part| row.path.contains(part)) { "*" } else { "" };
         text.push_str(&format!(
@@ -181,6 +184,7 @@ on_every_database! {
                     RouteCaller::Anyone => true,
                     RouteCaller::Stage(named) => named == stage,
                     RouteCaller::OwnerOrStage(_, named) => named == stage,
+                    RouteCaller::SignedInOrStage(named) => named == stage,
                     _ => false,
                 };
                 assert_eq!(answer.code() == code, !accepted, "{name} {stage:?} {}", answer.code());

@@ -19,12 +19,19 @@ CREATE TABLE "auth_totp" (
 CREATE TABLE "auth_recovery_code" (
     "digest" bytea NOT NULL PRIMARY KEY,
     "account_id" uuid NOT NULL,
+    "key_id" varchar NOT NULL,
     "created_at" bigint NOT NULL,
     "used_at" bigint NULL,
     CONSTRAINT "auth_recovery_code_account" FOREIGN KEY ("account_id") REFERENCES "auth_account" ("id") ON DELETE CASCADE
 );
 
+ALTER TABLE "auth_account" ADD COLUMN "password_mailed_at" bigint NULL;
+
 CREATE INDEX "auth_totp_account_id" ON "auth_totp" ("account_id");
+
+CREATE INDEX "auth_totp_key_id" ON "auth_totp" ("key_id", "id");
+
+CREATE INDEX "auth_totp_waiting" ON "auth_totp" ("confirmed_at", "created_at");
 
 CREATE INDEX "auth_recovery_code_account_id" ON "auth_recovery_code" ("account_id");
 

@@ -83,6 +83,7 @@ fn with_factors(enrolled: &[Factor]) -> Identity {
         grants: Arc::new(Grants::compile([row], Levels::new(&BTreeMap::new()))),
         ceiling: None,
         resolved_at: NOW,
+        enrolment_due_at: None,
     }))
 }
 
@@ -199,6 +200,7 @@ fn below(ceiling: Option<Entries>, account: &Identity) -> Identity {
             named.map(|text| Permission::parse(text).expect("a permission")).collect()
         }),
         resolved_at: data.resolved_at,
+        enrolment_due_at: None,
     }))
 }
 
@@ -320,6 +322,49 @@ fn an_age_is_counted_to_its_exact_moment() {
     let at = |age| Requirement::within(age).check(&identity);
     assert_eq!(at(minutes(10)), Outcome::StepUp);
     assert_eq!(at(minutes(10) + Duration::from_millis(1)), Outcome::Met);
+}
+
+#[test]
+fn at_least_a_factor_is_met_by_it_and_by_stronger_ones() {
+    use Factor::{External, MailedCode, Passkey, Password, RecoveryCode, TextedCode, Totp};
+
+    let passed = |factor| {
+        let identity = editor();
+        let data = &*identity.0;
+        let mut state = (*data.session.state).clone();
+        state.factors = state.factors.with(factor, NOW.minus(minutes(1)));
+        Identity(Arc::new(IdentityData {
+            token_id: data.token_id,
+            session: Session { state: Arc::new(state), ..data.session.clone() },
+            account: Arc::clone(&data.account),
+            grants: Arc::clone(&data.grants),
+            ceiling: None,
+            resolved_at: NOW,
+            enrolment_due_at: None,
+        }))
+    };
+    for (least, met) in [
+        (MailedCode, &[MailedCode, TextedCode, Totp, Passkey][..]),
+        (TextedCode, &[TextedCode, Totp, Passkey]),
+        (Totp, &[Totp, Passkey]),
+        (Passkey, &[Passkey]),
+    ] {
+        let ever = Requirement::at_least(least).expect("it has a place");
+        let recent = Requirement::at_least_within(least, minutes(2)).expect("it has a place");
+        let late = Requirement::at_least_within(least, minutes(1)).expect("it has a place");
+        for factor in Factor::ALL {
+            let identity = passed(*factor);
+            let expected = if met.contains(factor) { Outcome::Met } else { Outcome::StepUp };
+            assert_eq!(ever.check(&identity), expected, "{least:?} {factor:?}");
+            assert_eq!(recent.check(&identity), expected, "{least:?} {factor:?}");
+            assert_eq!(late.check(&identity), Outcome::StepUp, "{least:?} {factor:?}");
+        }
+    }
+    // What has no place in the order is refused, and never met by everything.
+    for factor in [Password, RecoveryCode, External] {
+        assert!(Requirement::at_least(factor).is_err(), "{factor:?}");
+        assert!(Requirement::at_least_within(factor, minutes(1)).is_err(), "{factor:?}");
+    }
 }
 
 #[test]

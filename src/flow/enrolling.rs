@@ -1,0 +1,249 @@
+//! Who sets up a second factor: the owner of an account in a session, or a sign-in that must do so first.
+//! A sign-in that must is finished by it, in the same transaction.
+
+use axum_core::extract::FromRequestParts;
+use http::request::Parts;
+
+use crate::account::entity::account;
+use crate::account::{Account, store as account_store};
+use crate::base::client::ClientInfo;
+use crate::base::factor::{EnrolledFactors, PassedFactors};
+use crate::base::id::SessionId;
+use crate::base::problem::Rejection;
+use crate::base::transaction::{Fault, Txn};
+use crate::flow::sign_in::{self, Demands, Locked, Made, NewSession};
+use crate::handle::Portcullis;
+use crate::identity::request_identity::RequestIdentity;
+use crate::identity::resolved::Resolved;
+use crate::identity::{AccountOwner, AuthError, Identity, NotSignedIn, owner};
+use crate::session::judge::SessionState;
+use crate::session::{EnrolmentSession, Issued, SessionError, Stage, StartSession, Transport};
+
+/// Who sets up a second factor: the [owner](AccountOwner) of the account in a session, or a
+/// [sign-in](EnrolmentSession) that must set one up first. It is an extractor. Or make it from a
+/// reference to either.
+#[derive(Debug, Clone)]
+pub struct FactorOwner(Who);
+
+#[derive(Debug, Clone)]
+enum Who {
+    Owner(Identity),
+    Enrolling(EnrolmentSession),
+}
+
+impl From<&AccountOwner<owner::Factors>> for FactorOwner {
+    fn from(owner: &AccountOwner<owner::Factors>) -> Self {
+        Self(Who::Owner(owner.identity().clone()))
+    }
+}
+
+impl From<&EnrolmentSession> for FactorOwner {
+    fn from(session: &EnrolmentSession) -> Self {
+        Self(Who::Enrolling(session.clone()))
+    }
+}
+
+impl From<&FactorOwner> for FactorOwner {
+    fn from(owner: &FactorOwner) -> Self {
+        owner.clone()
+    }
+}
+
+impl FactorOwner {
+    /// Returns the account.
+    pub fn account(&self) -> &Account {
+        match &self.0 {
+            Who::Owner(identity) => identity.account(),
+            Who::Enrolling(session) => session.account(),
+        }
+    }
+
+    /// Returns the identity of a session, or `None` for a sign-in that must set up a factor.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.0 {
+            Who::Owner(identity) => Some(identity),
+            Who::Enrolling(_) => None,
+        }
+    }
+
+    pub(crate) fn session_id(&self) -> SessionId {
+        self.state().id
+    }
+
+    pub(crate) fn passed(&self) -> &PassedFactors {
+        &self.state().factors
+    }
+
+    /// True if another session has replaced this one.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.state().ended.is_some()
+    }
+
+    /// True if the session has a ceiling.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.state().ceiling.is_some()
+    }
+
+    fn state(&self) -> &SessionState {
+        match &self.0 {
+            Who::Owner(identity) => &identity.session().state,
+            Who::Enrolling(session) => &session.state,
+        }
+    }
+
+    fn transport(&self) -> Transport {
+        match &self.0 {
+            Who::Owner(identity) => identity.session().transport(),
+            Who::Enrolling(session) => session.transport(),
+        }
+    }
+
+    /// Continues after the factors of the account were changed to `enrolled`, under the new epoch. All
+    /// other sessions of the account have ended. A sign-in that had to set up a factor is complete now.
+    pub(crate) async fn go_on(
+        &self,
+        auth: &Portcullis,
+        txn: &Txn<'_>,
+        changed: Changed<'_>,
+        client: &ClientInfo,
+    ) -> Result<GoesOn, SessionError> {
+        let Changed { row, enrolled, epoch, passed } = changed;
+        let now = auth.context().now();
+        if self.state().stage == Stage::Full {
+            let (state, transport) = (self.state(), self.transport());
+            let issued = full(auth, txn, self.account(), (state, transport), epoch, passed, client);
+            return Ok(GoesOn::Issued(Box::new(Box::pin(issued).await?)));
+        }
+        account_store::set_last_login(txn, row.id, now).await?;
+        let demands = Demands::after_enrolment(row, enrolled);
+        let session = NewSession::new(auth, row, passed, demands, client, now)
+            .finishing(self.state(), self.transport())
+            .at_epoch(epoch);
+        Ok(GoesOn::SignedIn(Box::pin(session.make(txn, Locked::by_the_flow())).await?))
+    }
+
+    /// Makes a session at the same stage that has also proved this factor.
+    pub(crate) fn proving<'a>(
+        &self,
+        auth: &'a Portcullis,
+        passed: PassedFactors,
+        client: &'a ClientInfo,
+    ) -> StartSession<'a> {
+        let context = auth.context();
+        StartSession::new(context, context.db(), client)
+            .of(self.account())
+            .staying_at_stage_of(self.state())
+            .going_on_from(self.state(), self.transport())
+            .passed(passed)
+    }
+
+    /// Records that a hook refused the sign-in, after its transaction was rolled back.
+    pub(crate) async fn record_refusal(
+        &self,
+        auth: &Portcullis,
+        client: &ClientInfo,
+    ) -> Result<(), Fault> {
+        if self.state().stage == Stage::Full {
+            return Ok(());
+        }
+        sign_in::record_refusal(auth, self.account().id(), client, auth.context().now()).await
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for FactorOwner {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        let request_identity = RequestIdentity::of(&parts.extensions)?;
+        Ok(match resolved(&request_identity).await? {
+            Entitled::SignedIn(identity) => Self::from(&request_identity.owner(&identity)?),
+            Entitled::Enrolling(session) => Self::from(&session),
+        })
+    }
+}
+
+/// A session that is full, or a sign-in that must set up a second factor.
+#[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes take it"))]
+pub(crate) enum Entitled {
+    SignedIn(Identity),
+    Enrolling(EnrolmentSession),
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Entitled {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        Ok(resolved(&*RequestIdentity::of(&parts.extensions)?).await?)
+    }
+}
+
+async fn resolved(request_identity: &RequestIdentity) -> Result<Entitled, AuthError> {
+    request_identity.resolve().await?;
+    match request_identity.resolved() {
+        Some(Resolved::Full(identity)) => Ok(Entitled::SignedIn(identity.clone())),
+        Some(Resolved::Enrolment(session)) => Ok(Entitled::Enrolling(session.clone())),
+        other => {
+            let reason = other.map_or(NotSignedIn::NoCredential, Resolved::not_signed_in);
+            Err(AuthError::NotSignedIn(reason))
+        }
+    }
+}
+
+/// What was changed before a session goes on.
+pub(crate) struct Changed<'a> {
+    /// The account before the change.
+    pub(crate) row: &'a account::Model,
+    pub(crate) enrolled: EnrolledFactors,
+    pub(crate) epoch: i64,
+    pub(crate) passed: PassedFactors,
+}
+
+/// The session after a change of the factors.
+#[must_use = "the sign-in ends when this is committed"]
+pub(crate) enum GoesOn {
+    Issued(Box<Issued>),
+    SignedIn(Made),
+}
+
+impl GoesOn {
+    /// Does what follows after the commit.
+    pub(crate) async fn committed(self, auth: &Portcullis) -> Issued {
+        match self {
+            Self::Issued(issued) => *issued,
+            Self::SignedIn(made) => made.committed(auth).await.into_issued(),
+        }
+    }
+}
+
+/// Continues the session of the owner who has changed the factors, under the new epoch. All other
+/// sessions of the account have ended.
+pub(crate) async fn go_on(
+    auth: &Portcullis,
+    txn: &Txn<'_>,
+    identity: &Identity,
+    epoch: i64,
+    passed: PassedFactors,
+    client: &ClientInfo,
+) -> Result<Issued, SessionError> {
+    let session = identity.session();
+    let before = (&*session.state, session.transport());
+    full(auth, txn, identity.account(), before, epoch, passed, client).await
+}
+
+async fn full(
+    auth: &Portcullis,
+    txn: &Txn<'_>,
+    account: &Account,
+    (state, transport): (&SessionState, Transport),
+    epoch: i64,
+    passed: PassedFactors,
+    client: &ClientInfo,
+) -> Result<Issued, SessionError> {
+    let context = auth.context();
+    let start = StartSession::new(context, context.db(), client)
+        .of(account)
+        .at_epoch(epoch)
+        .going_on_from(state, transport)
+        .passed(passed);
+    start.inside(txn).issue().await
+}

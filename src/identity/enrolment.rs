@@ -1,0 +1,76 @@
+//! Which accounts must set up a second factor, and until when.
+//!
+//! A role can require a second factor. An account with such a role and without a factor that is strong
+//! enough must set one up. During a time of grace its sessions are full, and say until when. Afterwards
+//! they reach only the routes that set one up.
+//!
+//! A sign-in looks at this, and so does each request of a full session. Otherwise a role that is granted
+//! later would count only after the next sign-in. The roles are in memory, so this costs nothing. Only an
+//! account that lacks its factor costs one statement more, and only with a time of grace.
+
+use super::error::AuthError;
+use super::resolved::Identity;
+use super::resolver::Resolver;
+use crate::account::{Account, store as account_store};
+use crate::base::clock::Timestamp;
+use crate::base::factor::{EnrolledFactors, Factor};
+use crate::context::Context;
+use crate::permission::Grants;
+
+/// Returns true if the account must have a second factor.
+pub(crate) fn requires_factor(context: &Context, superuser: bool, grants: &Grants) -> bool {
+    grants.requires_factor() || superuser && context.config.factor.superusers
+}
+
+/// Returns true if the account would lack a factor that its roles require, if only these were left.
+pub(crate) fn would_lack(context: &Context, identity: &Identity, left: EnrolledFactors) -> bool {
+    let superuser = identity.account().is_superuser();
+    requires_factor(context, superuser, identity.grants())
+        && left.enough(context.config.factor.least).is_empty()
+}
+
+/// Returns until when a session may be used although its account lacks a factor, or `None` if the
+/// account lacks none.
+pub(super) async fn due(
+    context: &Context,
+    account: &Account,
+    grants: &Grants,
+    created_at: Timestamp,
+) -> Result<Option<Timestamp>, AuthError> {
+    let config = &context.config.factor;
+    let required = requires_factor(context, account.is_superuser(), grants);
+    if !required || !account.enrolled_factors().enough(config.least).is_empty() {
+        return Ok(None);
+    }
+    if config.grace.is_zero() {
+        return Ok(Some(created_at));
+    }
+    let db = context.db();
+    let due = db.read(account_store::enrolment_due(&db.executor(), account.id())).await?;
+    // The role may have been granted after the sign-in. Then the time of grace begins with it.
+    Ok(Some(due.unwrap_or_else(|| created_at.plus(config.grace))))
+}
+
+/// Returns the account of a sign-in that waits for its second factor, with only those factors that are
+/// enough. If a role requires a strong one, a weaker one is not. Most accounts have only strong ones or
+/// only weak ones, and cost nothing here.
+pub(super) async fn accepted(
+    context: &Context,
+    resolver: &Resolver,
+    account: Account,
+) -> Result<Account, AuthError> {
+    let enrolled = account.enrolled;
+    let enough = enrolled.enough(context.config.factor.least);
+    if enough.is_empty() || enrolled.without(Factor::RecoveryCode) == enough {
+        return Ok(account);
+    }
+    let found = resolver.account(context, account.id).await?;
+    let requires =
+        found.is_some_and(|(_, grants)| requires_factor(context, account.superuser, &grants));
+    let accepted = match (requires, enrolled.contains(Factor::RecoveryCode)) {
+        (false, _) => enrolled,
+        (true, true) => enough.with(Factor::RecoveryCode),
+        (true, false) => enough,
+    };
+    Ok(Account { enrolled: accepted, ..account })
+}
