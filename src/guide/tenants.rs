@@ -204,7 +204,7 @@
 //!   next request of the account.
 //! - Ask people before you add them: send [your own message](super::mail#your-own-messages) with a link, and call
 //!   `grant` when the person who is signed in has accepted. `add_member` above does not ask. For people without an
-//!   account, see [`registration_modes`](super::registration_modes#only-people-whom-you-invite).
+//!   account, see [`registration_modes`](super::registration_modes#only-people-that-you-invite).
 //! - Keep the last owner. In one transaction, change the row of the tenant first, which locks it. Then count the owners
 //!   with `auth.memberships().within(&txn).on(&resource)`, and only then revoke.
 //! - If your tables already say who belongs to which tenant, implement a
