@@ -38,16 +38,17 @@ pub(super) enum Kind {
     Requires(Require),
     /// A route of portcullis, which decides itself and says how.
     Own(Arc<RouteDescription>),
-    /// Behind `danger_unguarded`: nobody here knows.
+    /// A route behind `danger_unguarded`. It is not known who may call it.
     Unguarded,
 }
 
-/// Anyone may call the route, signed in or not. Its handler may still ask who it is.
+/// Anyone may call the route, signed in or not. Its handler can still find out who sent the request.
 ///
-/// A request that another site sent is refused (403 `cross_site_request`) if its method can change
-/// something, so that a route that signs people in needs no check of its own. Methods other than
-/// `GET`, `HEAD` and `OPTIONS` can, and so can the handshake of a WebSocket. Programs that are no browsers are not affected: a payment
-/// provider may call a webhook. [`from_anywhere`](Public::from_anywhere) takes the check away.
+/// A request that another site sent is refused (403 `cross_site_request`) if it can change something:
+/// with any method except `GET`, `HEAD` and `OPTIONS`, and for the handshake of a WebSocket. So a
+/// route that signs people in needs no check of its own. Programs that are not browsers are not
+/// affected, so a payment provider can call a webhook. [`from_anywhere`](Public::from_anywhere) turns
+/// the check off.
 pub fn public() -> Public {
     Public { from_anywhere: false }
 }
@@ -60,9 +61,9 @@ pub struct Public {
 }
 
 impl Public {
-    /// Pages of other sites may call the route too, with any method: for a form or a script that
-    /// others embed. Do not use it where a request signs someone in: another site could sign your
-    /// users in to its own account.
+    /// Lets pages of other sites call the route too, with any method, for example for a form or a
+    /// script that others embed. Do not use it for a route that signs someone in. Otherwise another
+    /// site could sign your users in to its own account.
     ///
     /// A session cookie is still not accepted from another site. If a browser sends one and the
     /// handler asks who the caller is, the answer is 403 `cross_site_request`. So do not use an
@@ -73,22 +74,22 @@ impl Public {
 }
 
 /// Anyone may call the route. A request without a session gets a visitor's (anonymous) session
-/// before the handler runs, see [`Visitor`](super::Visitor), which is the extractor for it.
+/// before the handler runs. The extractor for it is [`Visitor`](super::Visitor).
 pub fn visitor() -> Access {
     Access(Kind::Session(SessionAccess::Visitor))
 }
 
-/// A session at any stage may call the route: a visitor's, that of a sign-in that is not finished,
-/// or a full one. [`Caller`](super::Caller) says which. A request without a session is 401, or
-/// goes to the login page as [configured](crate::config::Unauthenticated).
+/// Every session may call the route: a visitor's, an unfinished sign-in, or a full session.
+/// [`Caller`](super::Caller) says which one it is. A request without a session is answered with 401,
+/// or redirected to the login page, as [configured](crate::config::Unauthenticated).
 pub fn any_session() -> Access {
     Access(Kind::Session(SessionAccess::Any))
 }
 
-/// A session at this stage may call the route, and no other: `stage(Stage::PendingSecondFactor)` is
-/// for the page that asks for the second factor. Other sessions are 401 `wrong_stage`, and a request
-/// without a session is refused as by [`any_session`].
-/// `stage(Stage::Full)` is [`Requirement::signed_in`].
+/// Only a session at this stage may call the route. For example, `stage(Stage::PendingSecondFactor)` is
+/// for the page that asks for the second factor. Other sessions get 401 `wrong_stage`. A request
+/// without a session is refused in the same way as by [`any_session`].
+/// `stage(Stage::Full)` is the same as [`Requirement::signed_in`].
 pub fn stage(stage: Stage) -> Access {
     match stage {
         Stage::Full => Requirement::signed_in().into(),
@@ -97,23 +98,23 @@ pub fn stage(stage: Stage) -> Access {
 }
 
 impl Access {
-    /// Whether anyone may call the route.
+    /// True if anyone may call the route.
     pub fn is_public(&self) -> bool {
         matches!(self.0, Kind::Public(_))
     }
 
-    /// Whether it is one of portcullis' own routes, which decide by themselves.
+    /// True if it is a route of portcullis, which checks its caller itself.
     pub fn is_own(&self) -> bool {
         matches!(self.0, Kind::Own(_))
     }
 
-    /// Whether it came through [`danger_unguarded`](super::GuardedRouter::danger_unguarded).
+    /// True if it was added with [`danger_unguarded`](super::GuardedRouter::danger_unguarded).
     pub fn is_unguarded(&self) -> bool {
         matches!(self.0, Kind::Unguarded)
     }
 
-    /// What a guard asks of a caller who is signed in. None for a route that takes others too, and
-    /// for one whose guard is not known here.
+    /// Returns what the guard requires of an account that is signed in. `None` if the route also
+    /// accepts other callers, or if its guard is not known here.
     pub fn requirement(&self) -> Option<&Requirement> {
         match &self.0 {
             Kind::Requires(require) => Some(require.requirement()),
@@ -121,7 +122,7 @@ impl Access {
         }
     }
 
-    /// The path parameter whose instance the permission is asked on.
+    /// Returns the path parameter with the id for which the permission is required.
     pub fn parameter(&self) -> Option<&str> {
         match &self.0 {
             Kind::Requires(require) => require.parameter(),
@@ -129,7 +130,7 @@ impl Access {
         }
     }
 
-    /// What keeps its guard from deciding.
+    /// Returns why its guard cannot decide, if so.
     pub(super) fn fault(&self) -> Option<String> {
         match &self.0 {
             Kind::Requires(require) => require.fault(),
@@ -137,7 +138,7 @@ impl Access {
         }
     }
 
-    /// What a guard of the router would decide, so that a menu can ask beforehand.
+    /// Returns what the guard would decide, for a menu that asks before the request.
     pub(super) fn check(&self, who: Option<&Identity>) -> Outcome {
         let met = match (&self.0, who) {
             (Kind::Public(_) | Kind::Session(SessionAccess::Visitor), _) => true,
@@ -170,14 +171,14 @@ impl From<Require> for Access {
     }
 }
 
-/// As [`Requirement::typed`].
+/// The same as [`Requirement::typed`].
 impl<P: TypedPermission> From<P> for Access {
     fn from(permission: P) -> Self {
         Requirement::typed(permission).into()
     }
 }
 
-/// Such as `public`, `any session`, `own: signed in`, `permission(doc:read)` or `permission(doc:read) on {id}`.
+/// Writes for example `public`, `any session`, `own: signed in`, `permission(doc:read)` or `permission(doc:read) on {id}`.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -199,7 +200,7 @@ impl fmt::Debug for Access {
     }
 }
 
-/// Refuses what another site sent, where anyone may call.
+/// The guard of a public route: it refuses requests that another site sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SameOriginOnly;
 
@@ -212,7 +213,7 @@ impl Admit for SameOriginOnly {
     }
 }
 
-/// Which sessions a guard lets through, besides those of accounts that are signed in.
+/// The sessions that a guard accepts, besides those of accounts that are signed in.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SessionAccess {
     Visitor,
@@ -230,7 +231,7 @@ impl SessionAccess {
                 request_identity.resolve().await?;
                 return Ok(());
             }
-            // Boxed: seldom, and large.
+            // Boxed, because this is rare and its future is large.
             Self::Visitor => Box::pin(request_identity.visitor(parts)).await?,
             Self::Any | Self::Stage(_) => request_identity.resolve().await?,
         };

@@ -1,4 +1,4 @@
-//! What a guarded router knows of its routes: methods, path, and who may call them.
+//! What a guarded router knows about its routes: methods, path, and who may call them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::guard::shape::{Methods, Shape};
 use crate::handle::{PerInstance, Portcullis};
 use crate::identity::Identity;
 
-/// A route, as it was given to a [`GuardedRouter`](super::router::GuardedRouter).
+/// A route of a [`GuardedRouter`](super::router::GuardedRouter).
 #[derive(Debug, Clone)]
 pub struct GuardedRoute {
     pub(super) methods: Methods,
@@ -25,23 +25,23 @@ pub struct GuardedRoute {
 }
 
 impl GuardedRoute {
-    /// Its methods.
+    /// Returns its methods.
     pub fn methods(&self) -> &Methods {
         &self.methods
     }
 
-    /// Its whole path, with prefixes and parameters: `/docs/{id}`. A fallback's ends with
-    /// `{*fallback}`.
+    /// Returns its whole path, with prefixes and parameters, such as `/docs/{id}`. The path of a
+    /// fallback ends with `{*fallback}`.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Who may call it.
+    /// Returns who may call it.
     pub fn access(&self) -> &Access {
         &self.access
     }
 
-    /// What it takes and answers, if it is a route of portcullis.
+    /// Returns what it takes and answers, if it is a route of portcullis.
     pub fn description(&self) -> Option<&RouteDescription> {
         match &self.access.0 {
             Kind::Own(description) => Some(description),
@@ -56,20 +56,21 @@ impl fmt::Display for GuardedRoute {
     }
 }
 
-/// The routes of a guarded router, by path: for menus, for documents, for tests.
+/// The routes of a guarded router, for menus, documents and tests.
 ///
-/// As text it is a table of methods, paths and who may call them.
+/// `Display` writes a table of methods, paths and who may call them.
 #[derive(Debug, Clone)]
 pub struct GuardedRoutes(Arc<[GuardedRoute]>);
 
 impl GuardedRoutes {
-    /// All of them.
+    /// Returns all routes.
     pub fn iter(&self) -> std::slice::Iter<'_, GuardedRoute> {
         self.0.iter()
     }
 
-    /// Those that are public or whose guard would let this one through, without a step-up: a menu.
-    /// Of a route on one instance, whether it may be called on every instance.
+    /// Returns the routes that this caller may call now, without a step-up, for example for a menu.
+    /// A route on one instance is among them only if the caller may call it for every instance. Routes
+    /// of portcullis and unguarded routes are never among them.
     ///
     /// ```
     /// use portcullis::{Identity, Portcullis};
@@ -198,16 +199,16 @@ impl Routes {
 }
 
 impl Portcullis {
-    /// The routes of the guarded routers that were finished with this instance, by path. Routes
-    /// that were added to a plain axum router are not among them.
+    /// Returns the routes of all guarded routers of this instance that were finished, sorted by path.
+    /// Routes that were added to a plain axum router are not among them.
     pub fn guarded_routes(&self) -> GuardedRoutes {
         let routes = self.per_instance::<Routes>();
         let recorded = routes.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         recorded.list.clone()
     }
 
-    /// Notes the routes that a capability is about to mount, and marks them with one more path, which
-    /// takes no method.
+    /// Remembers the routes that a capability mounts, and marks them with one more path, which takes
+    /// no method.
     pub(crate) fn mark_own_routes<S: Clone + Send + Sync + 'static>(
         &self,
         capability: &str,

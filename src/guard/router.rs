@@ -1,4 +1,4 @@
-//! A router that takes no route without saying who may call it.
+//! A router in which every route must say who may call it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,15 +16,15 @@ use crate::guard::shape::{FALLBACK, Methods, Shape, nested, parameters, routes_o
 use crate::handle::Portcullis;
 
 impl Portcullis {
-    /// A router that takes no route without saying who may call it. See [`GuardedRouter`].
+    /// Returns a router in which every route must say who may call it. See [`GuardedRouter`].
     #[must_use = "finish it with `into_router()`"]
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> GuardedRouter<S> {
         GuardedRouter { auth: self.clone(), router: Router::new(), routes: Vec::new() }
     }
 }
 
-/// axum's router, with an [`Access`] for each route: deny by default, because a route without one
-/// does not compile.
+/// A router of axum with an [`Access`] for each route. A route without one does not compile, so
+/// nobody can forget to guard a route.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -44,18 +44,18 @@ impl Portcullis {
 /// }
 /// ```
 ///
-/// - The guard is a layer around the route's methods, whatever the method, `OPTIONS` and `HEAD`
-///   too. A method the route does not take is 405 for everybody and runs nothing; an `any`, or a
-///   fallback of the route's own, is guarded as well.
-/// - Two calls with one path and different methods may ask for different things.
-/// - [`into_router`](Self::into_router) puts [`Portcullis::layer`] around it all, so it cannot be
-///   forgotten, and gives a plain axum router back. What is added to that one is not guarded.
-/// - What was said is recorded: [`Portcullis::guarded_routes`] lists it, for a menu or a document.
-///   With the feature `test-util` a test can walk through it, see [`guide::testing`].
-/// - Paths mean what they mean to axum: `/docs/new` wins over `/docs/{id}`, each with its own
-///   guard; `/docs/` is another path than `/docs`, and 404.
+/// - The guard is a layer around all methods of the route, including `OPTIONS` and `HEAD`. It also
+///   guards `any(..)` and a fallback of the route. If the route does not take a method, the answer is
+///   405 for everybody, and no handler runs.
+/// - You can add the same path twice, with different methods and different requirements.
+/// - [`into_router`](Self::into_router) adds [`Portcullis::layer`] around all routes, so you cannot
+///   forget it. It returns a plain axum router. Routes that you add to that router are not guarded.
+/// - [`Portcullis::guarded_routes`] lists all routes with their access, for a menu or a document. With
+///   the feature `test-util`, a test can check them: see [`guide::testing`].
+/// - Paths have the same meaning as in axum. `/docs/new` has priority over `/docs/{id}`, and each has
+///   its own guard. `/docs/` and `/docs` are different paths.
 ///
-/// A route without an access does not compile, nor does nesting a plain router:
+/// A route without an access does not compile. A plain axum router is not accepted either:
 ///
 /// ```compile_fail,E0061
 /// # use axum::{Router, routing::get};
@@ -87,10 +87,11 @@ pub struct GuardedRouter<S = ()> {
 }
 
 impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
-    /// Adds a route, and says who may call it. [`Access`] lists what can be given.
+    /// Adds a route, and says who may call it. [`Access`] lists the possible values.
     ///
     /// # Panics
-    /// As axum's: when the path is no path, or is taken by the same method. Also without a method.
+    /// If axum does not accept the path, if the router already has this path with one of these
+    /// methods, or if `methods` has no method.
     #[track_caller]
     pub fn route(
         mut self,
@@ -109,7 +110,8 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         self
     }
 
-    /// What answers a path that no route has; without one it is 404 for everybody.
+    /// Adds a handler for all paths without a route. Without it, such a path is answered with 404 for
+    /// everybody.
     #[track_caller]
     pub fn fallback(mut self, methods: MethodRouter<S>, access: impl Into<Access>) -> Self {
         let access = access.into();
@@ -119,10 +121,11 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         self
     }
 
-    /// Puts a service under a prefix, such as one of static files; it sees paths without it.
+    /// Adds a service under a prefix, for example a service for static files. The service gets paths
+    /// without the prefix.
     ///
     /// # Panics
-    /// As axum's.
+    /// If axum does not accept the prefix, or the router already has it.
     #[track_caller]
     pub fn nest_service<T>(mut self, prefix: &str, service: T, access: impl Into<Access>) -> Self
     where
@@ -138,11 +141,12 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         self
     }
 
-    /// Puts another guarded router under a prefix.
+    /// Adds the routes of another guarded router under a prefix.
     ///
     /// # Panics
-    /// As axum's, and when the other belongs to another instance of portcullis: its guards would be
-    /// asked about people they do not know.
+    /// If axum does not accept the prefix, or the router already has one of the routes. Also if the
+    /// other router belongs to another instance of portcullis, because its guards would not know the
+    /// sessions of this one.
     #[track_caller]
     pub fn nest(mut self, prefix: &str, other: Self) -> Self {
         self.check_same(&other);
@@ -156,7 +160,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     /// Adds the routes of another guarded router.
     ///
     /// # Panics
-    /// As [`nest`](Self::nest).
+    /// For the same reasons as [`nest`](Self::nest).
     #[track_caller]
     pub fn merge(mut self, other: Self) -> Self {
         self.check_same(&other);
@@ -165,16 +169,16 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         self
     }
 
-    /// Adds routes of portcullis' own, which decide by themselves: `auth.routes()`, or what the
-    /// `routes` functions of capabilities give. Under `/` they are merged.
+    /// Adds the routes of portcullis, which check their callers themselves: `auth.routes()`, or the
+    /// `routes` functions of single capabilities. The prefix `/` means no prefix.
     ///
     /// # Panics
-    /// When there is any other route among them, also one with a path of ours: give that one to
-    /// [`route`](Self::route).
+    /// If one of the routes does not belong to portcullis, even if it has a path of portcullis. Add
+    /// your own routes with [`route`](Self::route).
     #[track_caller]
     pub fn auth_routes(mut self, prefix: &str, routes: Router<S>) -> Self {
         let known = self.auth.per_instance::<Routes>();
-        // What cannot be read may hide anything.
+        // A router that cannot be read could contain routes of the application without a guard.
         let Some(listed) = routes_of(&routes) else {
             panic!(
                 "the routes under `{prefix}` cannot be read: a path has control characters in it, \
@@ -200,8 +204,8 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         self
     }
 
-    /// Puts a plain axum router under a prefix: anyone may call what it does not protect by
-    /// itself. Its routes are recorded as unguarded.
+    /// Adds a plain axum router under a prefix, without guards. Anyone may call its routes, unless
+    /// they protect themselves. They are listed as unguarded.
     #[track_caller]
     pub fn danger_unguarded(mut self, prefix: &str, router: Router<S>) -> Self {
         let listed = routes_of(&router).map(|listed| {
@@ -212,8 +216,8 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         self
     }
 
-    /// A layer around the routes so far, outside of their guards and inside of
-    /// [`Portcullis::layer`]: what it wraps can ask who someone is.
+    /// Adds a layer around all routes that were added before. It is outside of their guards and
+    /// inside of [`Portcullis::layer`], so it can find out who sent a request.
     pub fn layer<L>(mut self, layer: L) -> Self
     where
         L: Layer<Route> + Clone + Send + Sync + 'static,
@@ -226,23 +230,24 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         self
     }
 
-    /// Gives the handlers their state; the router waits for another then, or for none.
+    /// Gives the handlers their state. Handlers that you add afterwards can have another type of
+    /// state, or none.
     pub fn with_state<S2>(self, state: S) -> GuardedRouter<S2> {
         let Self { auth, router, routes } = self;
         GuardedRouter { auth, router: router.with_state(state), routes }
     }
 
-    /// The routes so far.
+    /// Returns the routes that were added until now.
     pub fn guarded_routes(&self) -> GuardedRoutes {
         self.routes.iter().cloned().collect()
     }
 
-    /// The finished axum router, with [`Portcullis::layer`] around it. Its routes are listed by
-    /// [`Portcullis::guarded_routes`] from now on.
+    /// Returns the finished axum router, with [`Portcullis::layer`] around it. From now on,
+    /// [`Portcullis::guarded_routes`] lists its routes.
     ///
     /// # Panics
-    /// When a guard asks `on_path` for a parameter that its route does not have, or has twice, and
-    /// when its requirement cannot be limited to one instance (see
+    /// If a guard uses `on_path` with a parameter that its route does not have, or has twice. Also if
+    /// its requirement cannot be limited to one instance (see
     /// [`on_path`](super::Require::on_path)).
     #[track_caller]
     pub fn into_router(self) -> Router<S> {
@@ -271,7 +276,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         self.routes.push(GuardedRoute { methods, path: path.to_owned(), access });
     }
 
-    /// Notes the routes of a plain router, or at least that something is there.
+    /// Lists the routes of a plain router. If they cannot be read, lists one route for all paths.
     fn note_all(&mut self, prefix: &str, listed: Option<Vec<(Methods, String)>>, access: &Access) {
         let unknown = || vec![(Methods::Any, "/{*path}".to_owned())];
         let known = self.auth.per_instance::<Routes>();
@@ -291,8 +296,8 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     }
 }
 
-/// A layer around the handlers of a route. axum's plain 405 stays outside, because it runs no
-/// handler and is the same for everyone.
+/// Adds a layer around the handlers of a route. The plain 405 of axum stays outside, because it runs
+/// no handler and is the same for everyone.
 fn wrap<S, L>(methods: MethodRouter<S>, shape: &Shape, layer: L) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,

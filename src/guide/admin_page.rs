@@ -10,14 +10,28 @@
 //! use axum::routing::{delete, get, put};
 //! use axum::{Json, Router};
 //! use portcullis::account::{AccountDetails, AccountError, AccountFilter, AccountState};
-//! use portcullis::{AccountId, Page, PermissionError, Portcullis, Rejection, Requirement};
+//! use portcullis::{
+//!     AccountId, GuardedRouter, Page, PermissionError, Portcullis, Rejection, Requirement, public,
+//! };
 //! use serde::Deserialize;
 //! use serde_json::{Value, json};
 //!
 //! type Auth = State<Portcullis>;
 //! type Done = Result<StatusCode, Rejection>;
 //!
-//! fn routes(auth: &Portcullis) -> Result<Router, PermissionError> {
+//! /// Your whole service. Its state may have any type.
+//! fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
+//!     Ok(auth
+//!         .router()
+//!         .route("/", get(async || "hello"), public())
+//!         .merge(administration(auth)?)
+//!         .auth_routes("/auth", auth.routes())
+//!         .into_router())
+//! }
+//!
+//! fn administration<S: Clone + Send + Sync + 'static>(
+//!     auth: &Portcullis,
+//! ) -> Result<GuardedRouter<S>, PermissionError> {
 //!     let read = Requirement::permission("account:read")?;
 //!     let write = Requirement::permission("account:write")?;
 //!     let account = "/admin/accounts/{id}";
@@ -29,7 +43,6 @@
 //!         .route(&format!("{account}/disabled"), put(disable).delete(enable), write.clone())
 //!         .route(&format!("{account}/sessions"), delete(end_sessions), write.clone())
 //!         .route(&format!("{account}/data"), delete(erase), write)
-//!         .into_router()
 //!         .with_state(auth.clone()))
 //! }
 //!
@@ -125,6 +138,15 @@
 //!     Ok(StatusCode::NO_CONTENT)
 //! }
 //! ```
+//!
+//! # How the routes join yours
+//!
+//! `administration` returns a guarded router that already has its state. So `.merge(..)` accepts it in a guarded router
+//! with any state, and its routes are in the list and the [table](super::testing#who-may-call-what) of your service. Do
+//! not call `.into_router()` in `administration`: a guarded router does not accept a plain one. `.nest("/admin", ..)`
+//! adds the routes under a prefix. Leave `/admin` out of their paths then.
+//!
+//! In a plain axum router, use `.merge(administration(&auth)?.into_router())`. It brings `auth.layer()` with it.
 //!
 //! # Before you use it
 //!

@@ -188,8 +188,20 @@
 //! | `overloaded` | 503 | too much work at once: the queue for password hashing is full or too slow, or attempts for one name waited too long for each other |
 //! | `internal_error` | 500 | a mounted route panicked; the log says where |
 //! | `missing_layer` | 500 | a guard or extractor is used without `auth.layer()` around it |
-//! | `misconfigured` | 500 | the purpose of a challenge is invalid, its expected answer is empty, or its lifetime or cool-down is out of range. Or the code calls `register` in strict mode; use `apply` there. Or `outbox().send(..)` sends a kind without a template or notifier, without a value that the template uses, or with a value of more than 500 characters |
+//! | `misconfigured` | 500 | the code or the set-up of the application is wrong; see [below](#misconfigured) |
 //! | `guard_misconfigured` | 500 | a guard cannot decide. Its type names an invalid permission, or its path has the parameter zero or two times. Or `not(..)` or `role(..)` is used on one instance |
 //!
 //! An outage is never answered with 401 or 403. Otherwise clients would discard their sessions when the
 //! database is down.
+//!
+//! ## Misconfigured
+//!
+//! The client has sent nothing wrong, and sending it again does not help. The code of the application called a method
+//! in a way that can never work. The answer has no `detail`. The reason is in the log, in the line "request failed".
+//!
+//! | method | what is wrong |
+//! |---|---|
+//! | [`challenges`](crate::Portcullis::challenges) | the purpose of a challenge is invalid, its expected answer is empty, or its lifetime or cool-down is out of range |
+//! | [`register`](crate::registration::Registration::register) | the registration is strict. Call [`apply`](crate::registration::Registration::apply) |
+//! | [`captchas`](crate::Portcullis::captchas) | the builder has no captcha |
+//! | [`outbox().send(..)`](crate::Portcullis::outbox) | the kind has no template or no notifier, or the message lacks a value that the template uses, or a value has more than 500 characters |

@@ -28,9 +28,9 @@
 //!      Then rows whose password hash cannot be read are only reported, and not imported. See [the
 //!      table](#password-hashes).
 //! 3. Connect your tables to the account: add a foreign key from `users.id` to `auth_account.id`. If your ids
-//!    are numbers, add a column `account_id`. Rows that were refused have no account, so correct or remove them
-//!    first. With `login.require_verified`, [maintenance](crate::maintenance) deletes accounts that nobody verified.
-//!    Give the key `ON DELETE CASCADE` then, or no such account is deleted.
+//!    are numbers, add a column `account_id`: see [below](#numbers-as-ids). Rows that were refused have no account,
+//!    so correct or remove them first. With `login.require_verified`, [maintenance](crate::maintenance) deletes
+//!    accounts that nobody verified. Give the key `ON DELETE CASCADE` then, or no such account is deleted.
 //! 4. Create both rows for new people: with a hook for the mounted registration, or in one
 //!    transaction in your own handler. See [below](#new-people-create-both-rows-or-none).
 //! 5. When nobody uses the old sign-in any more, drop the columns that moved. Until then, do not
@@ -74,6 +74,39 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! # Numbers as ids
+//!
+//! `account_id` above writes the number into the last bytes of a UUID: 42 becomes
+//! `00000000-0000-0000-0000-00000000002a`. Each database can do the same, so one statement after the import connects
+//! the rows. Rows without an account keep `NULL`.
+//!
+//! ```sql
+//! -- PostgreSQL
+//! ALTER TABLE users ADD COLUMN account_id uuid UNIQUE REFERENCES auth_account (id);
+//! UPDATE users SET account_id = a.id FROM auth_account a
+//!     WHERE a.id = lpad(to_hex(users.id), 32, '0')::uuid;
+//!
+//! -- MySQL and MariaDB
+//! ALTER TABLE users ADD COLUMN account_id binary(16) UNIQUE;
+//! UPDATE users JOIN auth_account a ON a.id = UNHEX(LPAD(HEX(users.id), 32, '0'))
+//!     SET users.account_id = a.id;
+//! ALTER TABLE users ADD FOREIGN KEY (account_id) REFERENCES auth_account (id);
+//!
+//! -- SQLite since 3.41; the one in sqlx is newer
+//! ALTER TABLE users ADD COLUMN account_id blob REFERENCES auth_account (id);
+//! UPDATE users SET account_id = unhex(printf('%032x', id))
+//!     WHERE unhex(printf('%032x', id)) IN (SELECT id FROM auth_account);
+//! CREATE UNIQUE INDEX users_account_id ON users (account_id);
+//!
+//! -- All: the rows that still have no account
+//! SELECT id FROM users WHERE account_id IS NULL;
+//! ```
+//!
+//! The number is then visible in the id of the account, as it was in your old ids. Keep the column in these cases
+//! instead: your ids are texts, two old tables use the same numbers, or the numbers should not be visible. Add
+//! `account_id` before the import, and let your program write a new UUID (`Uuid::now_v7()`) into each row. Import with
+//! the id from this column, and add the foreign key afterwards. Because the id is stored, you can repeat the import.
 //!
 //! # Password hashes
 //!

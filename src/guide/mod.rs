@@ -22,6 +22,7 @@
 //! | let people close, reopen and export their account | [`own_account`](crate::own_account) |
 //! | give roles, groups and levels | [`permissions`] |
 //! | let people edit and share their own rows | [`rows_with_owners`] |
+//! | separate the members and rows of my customers (tenants) | [`tenants`] |
 //! | understand sessions, start one in my own handler, or keep a WebSocket open | [`sessions`] |
 //! | run a background job for a person | [`jobs`] |
 //! | make a page for administrators: accounts, roles, sessions | [`admin_page`] |
@@ -108,6 +109,7 @@ pub mod single_page;
 pub mod sqlx;
 pub mod start;
 pub mod telemetry;
+pub mod tenants;
 pub mod testing;
 pub mod threats;
 pub mod verification;

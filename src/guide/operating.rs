@@ -1,10 +1,23 @@
 //! For operators: every finding, every warning and the important events, with their meaning and what to do.
 //!
 //! A *finding* is a problem that the service noticed in its set-up or in its traffic. It is logged once, as a
-//! warning with a stable `code`. It stays in [`audit`](crate::Portcullis::audit), for example for a health
-//! page. An *event* is one line of the audit log.
+//! warning with a stable `code`. It stays in [`audit`](crate::Portcullis::audit), for example for a page for operators.
+//! An *event* is one line of the audit log.
 //!
 //! # Findings
+//!
+//! Each process has its own list. A finding stays in it until the process ends, even if its cause is gone. There are
+//! these exceptions:
+//!
+//! - `maintenance_overdue` goes away when maintenance has run, on this node or on another one. On another one, a later
+//!   sign-in on this node notices it.
+//! - `unknown_permissions` and `malformed_permissions` show the result of the last
+//!   [`sync`](crate::permission::Catalogue::sync) or [`check`](crate::permission::Catalogue::check). They go away if it
+//!   found nothing.
+//! - `cross_site_requests_refused`, `several_credentials_refused` and `forms_without_origin_refused` stay, and their
+//!   text is replaced when there are again twenty such requests in ten minutes.
+//!
+//! The rows with "(a warning)" or "(an error)" are only logged, and are not in the list.
 //!
 //! | code | what it means | what to do |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! Who may register: open, strict, closed, or only people whom you invite.
+//! Who may register: everyone (open or strict), nobody (closed), or only people that you invite.
 //!
 //! # The modes
 //!
@@ -23,7 +23,7 @@
 //! The methods in the last column work in every mode. `GET /auth/methods` returns the mode, so a page knows whether
 //! to show the form.
 //!
-//! # Only people whom you invite
+//! # Only people that you invite
 //!
 //! 1. The mode is closed.
 //! 2. Your application creates the account, with the address and without a password. It grants the roles.

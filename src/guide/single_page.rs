@@ -92,6 +92,22 @@
 //! `enrolment_required`. Show the page of that step: there is no session yet, and other requests get 401 with the same
 //! word as their `code`.
 //!
+//! # Second factors and captchas
+//!
+//! Both are off until you mount [`second_factor::routes`](crate::second_factor::routes) or give the builder a
+//! [captcha](crate::captcha). Then the page needs more steps:
+//!
+//! | answer | what the page does |
+//! |---|---|
+//! | 200 `second_factor_required` | shows a field for a code, and posts it as `code` to `/auth/second-factor/verify`. The answer is one of a sign-in: usually `session` |
+//! | 403 `wrong_code` of that route | lets the user type the next code. The unfinished sign-in stays |
+//! | 401 `insufficient_user_authentication` without `password` in `factors` | asks for a code, and posts it as `code` to `/auth/reauthenticate`. The wrapper throws this answer |
+//! | 403 `captcha_required` or `wrong_captcha` | posts `action` from the member `captcha` to `/auth/captcha`, shows the new captcha, and sends the same request again with it. The error of the wrapper has this member |
+//!
+//! A picture is at `image` in the answer of `/auth/captcha`, relative to `/auth/`. Send the digits as `captcha`, with its
+//! `captcha_id`. The page shows it with an ordinary `<img>`, so its content security policy must allow images of the
+//! service. A widget of a provider or of ALTCHA needs its own script in the policy.
+//!
 //! # What you do not need
 //!
 //! - No CSRF token: headers that the browser sets prove where a request comes from.

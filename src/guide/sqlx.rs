@@ -120,6 +120,10 @@
 //!   [`find_by_login`](crate::account::Accounts::find_by_login), and join over the id.
 //! - `RETURNING` does not exist on MySQL. On MariaDB it works with `INSERT` and `DELETE`.
 //!
+//! # Tests
+//!
+//! See [tests without the migration crate](super::testing#without-the-migration-crate).
+//!
 //! # Types
 //!
 //! | column | PostgreSQL | MySQL, MariaDB | SQLite | in Rust |

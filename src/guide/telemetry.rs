@@ -73,7 +73,8 @@
 //! # Findings
 //!
 //! A finding is a problem of the set-up or the traffic that does not stop the service. It is logged once, as a
-//! warning with a `code`, and stays in a list until the process ends:
+//! warning with a `code`, and stays in a list of this process. Most findings stay until the process ends; see [which of
+//! them go away](super::operating#findings).
 //!
 //! ```no_run
 //! # fn example(auth: &portcullis::Portcullis) {
@@ -84,7 +85,7 @@
 //! ```
 //!
 //! Show the list on a page for operators, for example behind the permission `admin:read`. Do not
-//! use it as a health check, because a restart does not solve a finding.
+//! use it as a health check: a restart empties the list, but does not solve a finding.
 //!
 //! # What never appears in a log
 //!

@@ -39,6 +39,29 @@
 //! [`TestInstance::with`] takes a closure for the configuration, so that it can match your service. You can also test
 //! the instance of your service itself. The rest of this page works with every instance.
 //!
+//! # Without the migration crate
+//!
+//! A service [on sqlx](super::sqlx) has the SQL files of portcullis in its own folder `migrations`. In its tests
+//! `#[sqlx::test]` creates a database for each test and applies this folder:
+//!
+//! ```ignore
+//! use portcullis::test_kit::TestInstance;
+//! use sea_orm::SqlxPostgresConnector;
+//!
+//! #[sqlx::test] // needs DATABASE_URL, except on SQLite
+//! async fn a_reader_may_not_write(pool: sqlx::PgPool) {
+//!     let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
+//!     let TestInstance { auth, .. } = TestInstance::new(db);
+//!     auth.check_tables().await.expect("no file was forgotten");
+//!     let app = my_app(pool, &auth); // your router
+//!     // …
+//! }
+//! ```
+//!
+//! For another test harness, call `sqlx::migrate!().run(&pool)` first. On SQLite and MySQL, the
+//! [connector](super::sqlx#on-sqlite-mysql-or-mariadb) has another name. An in-memory SQLite database needs a pool with
+//! one connection, as above.
+//!
 //! # A protected route
 //!
 //! ```no_run

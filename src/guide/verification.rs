@@ -7,13 +7,14 @@
 //!    and posts it to `/auth/verification/confirm`. Opening the page must change nothing, because mail scanners
 //!    open links too. Ask for the password on this page, or say that without it the user must set a new one.
 //! 3. Turn `login.require_verified` on. Registration is then strict: it does not reveal which addresses are
-//!    registered, and nobody can sign in before the address is verified.
+//!    registered, and nobody can sign in before the address is verified. It also makes no session. So this page must
+//!    ask for the password, or the user must set a new one: see [below](#what-a-verification-keeps).
 //!
 //! | answer to `POST /auth/verification/confirm` | what the page does next |
 //! |---|---|
-//! | 200 `{"result": "verified"}` | shows the sign-in form |
+//! | 200 `{"result": "verified"}` | shows the sign-in form. With `"username_taken": true`, it also says that another account has got the username meanwhile, and that the user signs in with the address |
 //! | 200 `{"result": "password_change_required"}` | asks for a new password and sends it to `PUT /auth/password` |
-//! | 403 `wrong_password` | lets the user type the password again, or leave it out; the link is still valid |
+//! | 403 `wrong_password` | lets the user type the password again, or leave it out; the link is still valid. An empty `password` is a wrong password, and counts as a failed attempt. So leave the field out of the request if the user typed nothing |
 //! | 403 `wrong_code` | offers `POST /auth/verification`, which sends a new link or code |
 //! | 409 `already_verified` | shows the sign-in form |
 //!
@@ -25,6 +26,11 @@
 //!   keeps everything.
 //! - **It comes from anywhere else.** The account is handed over to the owner of the mailbox. All earlier
 //!   passwords, sessions, factors, phone numbers and open codes are removed, and the new owner sets a password.
+//!
+//! A browser counts as the one that registered if it has a session of the account. With `login.require_verified`, a
+//! registration makes no session, in the open mode and in the strict mode. Then only the browser of a
+//! [visitor](crate::anonymous) counts: it had an anonymous session when it registered, and has it still. All others
+//! need the password.
 //!
 //! A [sign-in by mail](crate::mail_login) to an address that nobody has verified is a verification from anywhere else.
 //!

@@ -10,6 +10,17 @@
 //!   starts at the digest of the session. A join of all tables would multiply the rows instead.
 //!
 //! `a` is LEFT joined: an anonymous session has no account and is still a session.
+//!
+//! # What it must not do
+//!
+//! - **It is not asked for a forged token.** The signature is checked before. So nobody can make
+//!   the database work without a token that portcullis signed.
+//! - **The database holds no token.** The row has a digest of the session's random id, under a key
+//!   that is not in the database. So a stolen backup opens no session.
+//! - **It selects by the digest alone**, and not by `ended_at IS NULL` or by times. A session that
+//!   has ended must be found, because the answer says why it ended, and because a replay is
+//!   recognised by comparing with its row. With such conditions, both would look like an unknown
+//!   token. They would also be a second copy of the rules in [`judge`](crate::session::judge).
 
 use std::time::Duration;
 
@@ -67,9 +78,13 @@ const COLUMNS: [(&str, &str, Option<&str>); 35] = [
 
 /// The version of all authorization. Cached grants are kept under it and under the version of their
 /// account.
+///
+/// It is a subselect and not a join. If its row is missing, a join would find no session at all,
+/// and everybody would be signed out. So it is only NULL then, and nothing is cached.
 const AUTHORIZATION_VERSION: &str = "(SELECT e.version FROM auth_epoch e WHERE e.id = 1)";
 
-/// The kinds of the other rows. 0 is the row of the session.
+/// The kinds of the other rows. 0 is the row of the session. The database does not promise the
+/// order of a `UNION ALL`, so each row says what it is.
 const ROLE: i32 = 1;
 const PERMISSION: i32 = 2;
 const MEMBERSHIP: i32 = 3;
@@ -149,6 +164,8 @@ impl Statements {
             _ => "NULL".to_owned(),
         };
         let columns_of = |kind: i32| {
+            // All branches of a UNION must have the same columns. So the values of a grant are put
+            // into columns of the session that have the same type, and the other columns are NULL.
             let columns = COLUMNS.iter().map(|(_, column, grant)| match (*grant, kind) {
                 (Some(grant), ROLE) => grant.to_owned(),
                 (Some("r.permissions"), PERMISSION) => "p.permission".to_owned(),
@@ -169,6 +186,8 @@ impl Statements {
         }
         if !names.is_empty() {
             placeholders.start_branch();
+            // EXISTS and not a join: each role is read once, and not once for each membership. An
+            // account can have thousands of memberships.
             full.push_str(&format!(
                 " UNION ALL SELECT {LEVEL_ROLE}, {} FROM auth_role r WHERE r.name IN ({names}) \
                  AND EXISTS (SELECT 1 FROM auth_session s JOIN auth_membership g \
@@ -254,9 +273,12 @@ impl Statements {
         for row in db.query_all_raw(statement).await? {
             match row.try_get_by_index::<i32>(0)? {
                 0 => found = Some(session(&row, 1)?),
+                // The positions of the columns in `COLUMNS`, plus one for `kind`.
                 kind => grants.push(grant(&row, kind, [23, 17, 18, 19, 15, 14])?),
             }
         }
+        // The branches of the grants look for the session themselves. Without a session there are
+        // no grants either.
         Ok(found.map(|found| Found { grants, ..found }))
     }
 
@@ -293,6 +315,9 @@ impl Statements {
 /// id, required factor and idle time.
 fn grant(row: &QueryResult, kind: i32, columns: [usize; 6]) -> Result<GrantRow, DbErr> {
     let [name, permissions, resource, resource_id, requires_factor, max_idle] = columns;
+    // A column is NULL only if this kind of row does not use it. This matters for `resource`: an
+    // empty one means every resource. Its columns are NOT NULL in the tables, so a NULL never
+    // widens a grant.
     let string = |column| row.try_get_by_index::<Option<String>>(column).map(text);
     let role = || {
         Ok::<_, DbErr>(RoleRow {
@@ -317,6 +342,7 @@ fn grant(row: &QueryResult, kind: i32, columns: [usize; 6]) -> Result<GrantRow, 
             level: string(name)?,
         },
         LEVEL_ROLE => GrantRow::LevelRole(role()?),
+        // An error, and not a row that is skipped: grants that are not complete would be cached.
         _ => return Err(DbErr::Type(format!("a grant has the unknown kind {kind}"))),
     })
 }
@@ -421,6 +447,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
         lineage_id,
         account_id,
         account_epoch,
+        // An error, so the answer is 503. Any default would guess how far the sign-in is.
         stage: Stage::from_number(stage)
             .ok_or_else(|| DbErr::Type(format!("a session has the unknown stage {stage}")))?,
         generation,
@@ -441,7 +468,9 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
         lingers_until: lingers_until(ended_at, end_reason.as_deref()),
         suspicious: suspicious_at.is_some(),
     };
-    // The id of the account decides whether there is an account. Its other columns can be null.
+    // The id of the account decides whether there is an account. Its other columns can be null. It
+    // is not `s.account_id`, which only says that there should be one. Without its row the session
+    // counts for nobody (see `SessionState::ended`).
     let present: Option<AccountId> = row.try_get_by_index(at + COLUMNS.len() - 1)?;
     let authorization = row.try_get_by_index(at + COLUMNS.len() - 2)?;
     let account = match present {

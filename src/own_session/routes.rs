@@ -1,4 +1,4 @@
-//! The routes of one's own sessions.
+//! The routes with which users manage their own sessions.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::permission::Permission;
 use crate::route::{self, Json, OptionalBody, RouteError, mount, row};
 use crate::session::{SESSIONS_A_PAGE, SessionError, SessionsEnded, Transport};
 
-/// The routes of one's own sessions.
+/// Returns the routes with which users manage their own sessions.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     let owner = RouteCaller::owner::<Sessions>();
     mount(
@@ -146,7 +146,7 @@ async fn refresh(
     State(auth): State<Portcullis>,
     Handle(request_identity): Handle,
 ) -> Result<Response, Rejection> {
-    // Then a session ends with its token, and no route may put that off.
+    // Without a refresh window, a session ends with its token, and no route may delay that.
     if auth.context().config.session.refresh_window.is_none() {
         return Err(RouteError::RefreshOff.into());
     }
@@ -183,7 +183,7 @@ async fn list(
         None => auth.own_sessions(&owner).list().await?,
         Some(after) => auth.own_sessions(&owner).list_after(after).await?,
     };
-    // Whether there are more only the next page tells.
+    // A full page may be the last one. The client learns this from the next page.
     let full = sessions.len() == SESSIONS_A_PAGE;
     let next = sessions.last().filter(|_| full).map(|session| session.id);
     let sessions: Vec<Value> = sessions
@@ -283,7 +283,7 @@ async fn end(
     if scope == Scope::Others {
         return Ok(answer(owner, sessions.end_others(client).await?));
     }
-    // Signing out everywhere is also signing out here.
+    // Ending all sessions also signs this client out.
     let ended = answer(owner, sessions.end_all(client).await?);
     let by_cookie = owner.session().transport() == Transport::Cookie;
     let signed_out = by_cookie.then(|| auth.sessions().signed_out());

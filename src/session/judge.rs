@@ -1,5 +1,20 @@
 //! The state of a session at a given time. This is the only place that decides whether one row is
 //! alive.
+//!
+//! The attack behind most of this is a stolen copy of a token. A copy looks like the original, so
+//! it is only noticed when two clients use the session. The idea is that of refresh token rotation
+//! (RFC 9700, 4.14.2): each token is replaced, and the use of a replaced one reveals the copy. RFC
+//! 9700 ends the old token at once. A browser cannot keep up with that: it sends requests in
+//! parallel, loses answers, and writes its cookies to disk late. So an old token stays valid until
+//! its successor is proved to be stored. ARCHITECTURE, "How a token is replaced", has the reasons
+//! for each rule.
+//!
+//! Two different times are used, and mixing them up would be a fault:
+//!
+//! - [`SessionState::ended`] uses the time of the check. A request that waited must not outlive the
+//!   end of its session.
+//! - [`SessionState::generation`] and [`SessionState::is_settled`] use the time at which the
+//!   request *arrived*. A client can only know what it was told before it sent the request.
 
 use std::time::Duration;
 
@@ -18,9 +33,13 @@ pub(crate) struct SessionState {
     pub(crate) id: SessionId,
     pub(crate) lineage_id: LineageId,
     pub(crate) account_id: Option<AccountId>,
+    /// The epoch of the account to which the session belongs. If the account has another one, the
+    /// session has ended.
     pub(crate) account_epoch: i64,
     pub(crate) stage: Stage,
     pub(crate) generation: i64,
+    /// When the present generation was made. The idle time counts from here, and not from the last
+    /// request: recording each request would be one write per request.
     pub(crate) rotated_at: Timestamp,
     /// When the present generation was first used late. From then on the previous one is a replay.
     pub(crate) late_use_at: Option<Timestamp>,
@@ -45,6 +64,10 @@ pub(crate) struct SessionState {
 
 /// How long a session keeps its old rights after a step-up replaced it. This is enough for requests
 /// that other tabs have already sent.
+///
+/// If it ended at once, these requests would get a 401, and their tabs would show the login page.
+/// If it stayed until its own end, a thief who has a copy of it could go on after the owner has
+/// proved a factor.
 pub(crate) const LINGERS: Duration = Duration::from_secs(10);
 
 /// The end reason in the row of a session that a step-up replaced.
@@ -91,11 +114,14 @@ impl Ended {
     }
 
     /// Reads the end reason. An unknown text counts as [`Self::Revoked`], so that a session that
-    /// has ended never counts again.
+    /// has ended never counts again. A newer version may have written a reason that this one does
+    /// not know.
     pub(crate) fn from_column(text: Option<&str>) -> Self {
         if text == Some(STEPPED_UP) {
             return Self::Superseded;
         }
+        // `Expired`, `Account` and `Suspicious` are never stored as the reason. They follow from
+        // other columns.
         [
             Self::LoggedOut,
             Self::Superseded,
@@ -127,7 +153,8 @@ pub(crate) enum Generation {
     /// A retired one whose successor was used late. Someone kept a copy.
     Replayed,
     /// A retired one, from a request that arrived too long ago to know whether it was valid then.
-    /// It is refused, but it is not treated as a theft.
+    /// It is refused, but it is not treated as a theft. Otherwise a long upload could sign out its
+    /// own user. To know it, the row would need the history of all generations.
     Forgotten,
     /// One that was never issued.
     Unknown,
@@ -149,6 +176,8 @@ impl SessionState {
         {
             return Some(reason);
         }
+        // From here on a session that lingers is checked like any other. Otherwise a suspicion or
+        // the end of the account would not reach it for some seconds.
         if self.suspicious {
             return Some(Ended::Suspicious);
         }
@@ -157,6 +186,10 @@ impl SessionState {
         }
         // Only an anonymous session has no account. Any other mixture is a broken row and never
         // counts.
+        //
+        // The epoch must be equal. Ending all sessions of an account raises its epoch, and does not
+        // only update the rows of its sessions: a sign-in that is in progress has no row yet, so
+        // such an UPDATE would miss it. A thief could sign in just then and stay.
         match (self.stage, self.account_id, account) {
             (Stage::Anonymous, None, None) => None,
             (Stage::Anonymous, ..) | (_, None, _) | (_, _, None) => Some(Ended::Account),
@@ -169,13 +202,15 @@ impl SessionState {
     }
 
     /// True if it was idle for longer than a role allows. A role can shorten the idle time. The row
-    /// does not know this, because roles change after it was written.
+    /// does not know this, because roles change after it was written. So this is checked after the
+    /// grants were read, and `ended` cannot check it.
     pub(crate) fn idles_longer_than(&self, most: Option<Duration>, now: Timestamp) -> bool {
         most.is_some_and(|idle| now >= self.rotated_at.plus(idle))
     }
 
     /// True if a step-up replaced it so recently that requests of other tabs may still arrive with
-    /// it.
+    /// it. This alone does not let a request through: the session that replaced it must still
+    /// count, or its rights would outlive a sign-out.
     pub(crate) fn lingers(&self, now: Timestamp) -> bool {
         self.ended == Some(Ended::Superseded) && self.lingers_until.is_some_and(|until| now < until)
     }
@@ -187,12 +222,25 @@ impl SessionState {
     pub(crate) fn generation(&self, generation: i64, arrived_at: Timestamp) -> Generation {
         let before = |late_use_at: Timestamp| arrived_at < late_use_at;
         let before_the_last = self.previous_late_use_at.is_some_and(before);
+        // This cannot overflow: a token with a negative generation is not accepted.
         match self.generation - generation {
             0 => Generation::Current,
+            // When the request arrived, nothing had proved that the browser has stored the present
+            // one. The answer that brought it may be lost, or the browser was killed before it
+            // wrote its cookies to disk.
             1 if self.late_use_at.is_none_or(before) => Generation::Retired,
+            // It was valid when the request arrived. The handler asks so late that the next two
+            // generations were made in the meantime.
             2 if before_the_last => Generation::Retired,
+            // It may have been valid when the request arrived. The row keeps only the times of the
+            // last two late uses, so nobody knows.
             behind if behind > 2 && before_the_last => Generation::Forgotten,
+            // The request arrived after a later generation was proved to be stored. A browser does
+            // not go back, so two clients use this session. One of them is a thief, and nobody can
+            // tell which one: the session ends for both.
             behind if behind > 0 => Generation::Replayed,
+            // Our signature and a generation that the row never had, for example because the
+            // database was restored from an older backup. This is no theft.
             _ => Generation::Unknown,
         }
     }
@@ -205,12 +253,18 @@ impl SessionState {
     /// Only then does the previous generation become a replay, and only then can the present one be
     /// replaced. Until then the present one is handed out again. So no more than two are valid at
     /// once.
+    ///
+    /// The simpler rule, a fixed grace period after the first use, was not taken. It mistakes a
+    /// killed browser for a thief, and a longer period leaves a stolen copy valid for as long.
     pub(crate) fn is_settled(
         &self,
         issued_at: i64,
         arrived_at: Timestamp,
         replay_after: Duration,
     ) -> bool {
+        // The client cannot choose this time: it is in the signed token. Without it, a page that
+        // loads in parallel after a lost answer would look like a theft. Its first request gets the
+        // present generation and uses it, while the others are still under way with the old one.
         let issued_at = Timestamp::from_millis(issued_at.saturating_mul(1000));
         arrived_at >= self.rotated_at.max(issued_at).plus(replay_after)
     }
@@ -218,6 +272,10 @@ impl SessionState {
 
 /// Where a request came from, as numbers to compare. A part that is not known is `None`. The hashes
 /// have no key, so they hide nothing: anyone can hash all IPv4 networks.
+///
+/// This detects what rotation cannot. A thief who sends requests all the time gets each new
+/// generation in time, like another tab of the browser. But the thief usually has another network
+/// and another browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ClientMark {
     pub(crate) network: Option<i64>,
@@ -232,11 +290,15 @@ impl ClientMark {
         };
         Self {
             network: client.address().map(|address| number(&network(address).to_string())),
+            // A request without a user agent has a family of its own. A thief must not become
+            // "unknown" by leaving out the header.
             browser: Some(number(&browser_family(client.user_agent().unwrap_or_default()))),
         }
     }
 
-    /// True if both the network and the browser family are known, and both differ.
+    /// True if both the network and the browser family are known, and both differ. One difference
+    /// is everyday life: a phone that leaves the house, or a page that is opened in the view of an
+    /// app. So a thief in the same network, or with the same browser family, is not detected.
     pub(crate) fn is_elsewhere(self, other: Self) -> bool {
         let differ = |a: Option<i64>, b: Option<i64>| a.zip(b).is_some_and(|(a, b)| a != b);
         differ(self.network, other.network) && differ(self.browser, other.browser)

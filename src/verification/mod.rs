@@ -14,7 +14,8 @@
 //!    request only proves control of the mailbox, and another person may have created the account.
 //!    Then the password, all sessions, factors, other addresses and open codes are deleted. The
 //!    answer is a sign-in that can only set a new password. So an attacker who prepared an account
-//!    with another person's address loses access to it.
+//!    with another person's address loses access to it. With `login.require_verified`, a registration
+//!    makes no session. Then every browser needs the password, except that of a visitor.
 //!
 //! # Example
 //!
@@ -43,7 +44,8 @@
 //! # Routes
 //! `POST /verification` with `{email}`, or empty with a session: always 202.
 //! `POST /verification/confirm` with `{token}`, `{email, code}`, or `{code}` with a session; each
-//! with an optional `password`.
+//! with an optional `password`. An empty `password` is a wrong one. If nothing was typed, leave the
+//! field out; a form without a script needs a second form without the field.
 //!
 //! # Configuration
 //! [`VerificationConfig`](crate::config::VerificationConfig), `login.require_verified`,

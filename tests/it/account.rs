@@ -125,7 +125,7 @@ on_every_database! {
             assert_eq!(rows(&probe).await, before);
         }
         let bob = named(Some("bob"), Some("b@example.com"), Some("+41791234568"));
-        probe.auth.accounts().create(bob).await.expect("his names are free");
+        probe.auth.accounts().create(bob).await.expect("the names of bob are free");
     }
 
     async fn every_field_that_cannot_be_a_name_is_named_at_once(probe: Probe) {
@@ -417,7 +417,7 @@ on_every_database! {
                     accounts.create(new).await.expect("it is made").id()
                 }
             };
-            let refused = accounts.verify_name(id, text).await.expect_err("it is not his address");
+            let refused = accounts.verify_name(id, text).await.expect_err("it is not an address of the account");
             assert_eq!(refused.code(), "invalid_fields", "{text}");
             let AccountError::Invalid(fields) = refused else { panic!("{refused}") };
             assert_eq!((fields[0].field, fields[0].code), ("name", "unknown_address"), "{text}");
@@ -435,7 +435,7 @@ on_every_database! {
         let mut new = NewAccount::username("carol").verified();
         new.phone = Some("+4915112345670".to_owned());
         accounts.create(new).await.expect("it is made");
-        assert!(proved("+4915112345670").await, "it is all she has");
+        assert!(proved("+4915112345670").await, "it is the only address left");
     }
 
     async fn changing_an_account_that_is_not_there_is_an_error(probe: Probe) {

@@ -247,7 +247,7 @@ on_every_database! {
         assert!(try_from(&probe, "192.0.2.2", "alice", PASSWORD).await.1.is_ok());
     }
 
-    async fn a_source_with_too_many_failures_waits_whomever_they_were_about(probe: Probe) {
+    async fn a_source_with_too_many_failures_waits_whatever_the_names_were(probe: Probe) {
         let probe = probe.configured(|config| config.attempts.source_limit = Some(20));
         probe.register("alice").await;
         // All from one /64, and for a different name each time. Successes in between change
@@ -636,7 +636,7 @@ on_every_database! {
         probe.clock.advance(2 * SECOND);
         lock("bob").await;
         assert_eq!(purge(Purge::everything().older_than(SECOND)).await, 3);
-        assert!(is_refused(&probe, &browser, "bob").await, "his are younger");
+        assert!(is_refused(&probe, &browser, "bob").await, "those of bob are younger");
         assert_eq!(purge(Purge::everything()).await, 3 + 1);
         assert_eq!(purge(Purge::everything()).await, 0);
         assert!(!is_refused(&probe, &browser, "bob").await);

@@ -259,8 +259,8 @@ on_every_database! {
         for commit in [false, true] {
             let txn = probe.db.begin().await.expect("a transaction");
             let accounts = auth.accounts().within(&txn);
-            accounts.create(NewAccount::username("bob")).await.expect("he is made");
-            accounts.verify(alice.id()).await.expect("she is verified");
+            accounts.create(NewAccount::username("bob")).await.expect("it is made");
+            accounts.verify(alice.id()).await.expect("it is verified");
             let issued = auth.sessions().start(&alice, &client).within(&txn).await;
             let id: SessionId = issued.expect("a session").session_id();
             auth.sessions().within(&txn).end_one(alice.id(), id).await.expect("it is ended");

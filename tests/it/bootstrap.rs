@@ -70,7 +70,7 @@ on_every_database! {
         assert_eq!(browser.login("root", &first).await.status, 200);
     }
 
-    async fn whoever_had_the_name_before_is_not_promoted_and_another_name_still_works(probe: Probe) {
+    async fn an_account_that_had_the_name_before_is_not_promoted_and_another_name_still_works(probe: Probe) {
         let squatter = probe.register("Admin").await;
         let mut named = NewAccount::email("admin@example.com");
         named.username = Some("someone".to_owned());

@@ -956,7 +956,7 @@ on_every_database! {
         assert_eq!(codes(&probe).await.len(), 5, "what is refused sends nothing");
         let refused = browser.post("/mailed", json!({})).await;
         check(&refused, 429, "too_soon");
-        assert_eq!(bob.post("/mailed", json!({})).await.status, 200, "his is another mailbox");
+        assert_eq!(bob.post("/mailed", json!({})).await.status, 200, "bob has another mailbox");
         // A refused request supersedes nothing, so the last code that was sent is valid.
         for (at, status) in [(3, 403), (4, 200)] {
             let (id, code) = &sent[at];

@@ -492,7 +492,7 @@ on_every_database! {
             assert_ne!(email(&probe, loser).await.as_deref(), Some(&*address));
             assert_eq!(holder(&probe, &address).await.as_deref(), Some(winner));
             let losing = if won == 0 { &mut bob } else { &mut alice };
-            assert_eq!(losing.get("/me").await.status, 200, "and nothing else happened to him");
+            assert_eq!(losing.get("/me").await.status, 200, "and nothing else happened to the loser");
             for browser in [&mut alice, &mut bob] {
                 let proven = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
                 assert_eq!(proven.status, 200);
@@ -500,7 +500,7 @@ on_every_database! {
         }
     }
 
-    async fn an_address_that_was_registered_meanwhile_stays_with_whoever_registered_it(probe: Probe) {
+    async fn an_address_that_was_registered_meanwhile_stays_with_its_new_account(probe: Probe) {
         let (_, mut alice) = person(&probe, "alice").await;
         ask(&mut alice, "new@example.com").await;
         let mail = message(&probe, MessageKind::EmailChangeConfirm, "new@example.com").await;
@@ -799,7 +799,7 @@ on_every_database! {
         assert!(!told.text.contains("token"), "{}", told.text);
     }
 
-    async fn an_old_address_is_taken_back_from_whoever_never_proved_it(probe: Probe) {
+    async fn an_old_address_is_taken_back_from_an_account_that_never_proved_it(probe: Probe) {
         let (_, mut alice) = person(&probe, "alice").await;
         let undo = change(&probe, &mut alice, "alice@example.com", "thief@example.com").await;
         let (_, mut squatter) = claimant(&probe, "squatter", "Alice@Example.com").await;
@@ -809,10 +809,10 @@ on_every_database! {
         assert_eq!(holder(&probe, "alice@example.com").await.as_deref(), Some("alice"));
         assert_eq!((email(&probe, "alice").await.as_deref(), email(&probe, "squatter").await), (Some("alice@example.com"), None));
         check(&squatter.get("/me").await, 401, "session_ended");
-        assert_eq!(squatter.login("squatter", PASSWORD).await.status, 200, "his other name is his");
+        assert_eq!(squatter.login("squatter", PASSWORD).await.status, 200, "the other name still belongs to the squatter");
     }
 
-    async fn an_old_address_that_somebody_proved_since_stays_with_him(probe: Probe) {
+    async fn an_old_address_that_another_account_has_proved_since_stays_with_it(probe: Probe) {
         let (_, mut alice) = person(&probe, "alice").await;
         let undo = change(&probe, &mut alice, "alice@example.com", "alice@new.example").await;
         let (_, mut bob) = person(&probe, "bob").await;

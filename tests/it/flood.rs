@@ -258,7 +258,7 @@ on_every_database! {
         }
     }
 
-    async fn one_mailbox_gets_five_an_hour_however_it_is_spelt_and_whoever_asks(probe: Probe) {
+    async fn one_mailbox_gets_five_an_hour_in_all_spellings_and_from_all_sources(probe: Probe) {
         let app = app(&probe.auth);
         let spellings = |number: usize| match number % 4 {
             0 => format!("target+{number}@example.com"),

@@ -375,7 +375,7 @@ on_every_database! {
         assert_eq!(call(&app, get_with("/tenant", Some(&cookie))).await.status, 404);
     }
 
-    async fn an_option_is_none_for_whoever_is_not_fully_signed_in(probe: Probe) {
+    async fn an_option_is_none_for_a_caller_who_is_not_fully_signed_in(probe: Probe) {
         let auth = &probe.auth;
         let app = Router::new()
             .route("/session", any(|s: Option<Session>| async move { s.is_some().to_string() }))

@@ -478,7 +478,7 @@ on_every_database! {
         .await;
     }
 
-    async fn inside_the_callers_transaction_he_decides_about_what_hooks_wrote(probe: Probe) {
+    async fn inside_a_transaction_of_the_caller_the_caller_decides_about_what_hooks_wrote(probe: Probe) {
         with_tables(&probe, async {
             let alice = probe.register("alice").await;
             let auth = hooked(&probe, Journal::default());

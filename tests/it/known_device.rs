@@ -181,7 +181,7 @@ on_every_database! {
         for number in 0..5 {
             login(&probe, &owner, &format!("name{number}"), WRONG).await;
         }
-        assert!(is_refused(&probe, &owner, "alice").await, "whoever else is behind that address");
+        assert!(is_refused(&probe, &owner, "alice").await, "others behind that address are refused");
         assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
     }
 

@@ -84,7 +84,7 @@ async fn own_login(
 }
 
 on_every_database! {
-    async fn a_handler_of_ones_own_signs_in_over_what_the_request_was(probe: Probe) {
+    async fn a_handler_of_the_application_signs_in_over_the_session_of_the_request(probe: Probe) {
         probe.register("alice").await;
         let own = axum::Router::new().route("/own", axum::routing::post(own_login));
         let app = app(&probe.auth).merge(own.layer(probe.auth.layer()));
@@ -473,7 +473,7 @@ on_every_database! {
             probe.register(name).await;
         }
         let bob = probe.auth.accounts().find_by_login("bob").await.expect("found").expect("bob");
-        probe.auth.accounts().disable(bob.id()).await.expect("he is disabled");
+        probe.auth.accounts().disable(bob.id()).await.expect("it is disabled");
         let auth = probe.rebuilt(|builder| builder.configure(|c| c.password.iterations = 2));
         let browser = browser_of(&auth).await;
         for (login, status, hashes) in [("bob", 401, 1), ("alice", 200, 2), ("alice", 200, 1)] {
@@ -487,7 +487,7 @@ on_every_database! {
         let alice = NewAccount::username("Alice").with_email("Alice.B@Example.com");
         let application = portcullis::registration::Application::new(alice, PASSWORD);
         let client = portcullis::ClientInfo::default();
-        probe.auth.registration().register(application, &client).await.expect("she is registered");
+        probe.auth.registration().register(application, &client).await.expect("it is registered");
         let usernames = ["Alice", "alice", "ALICE", "Ａｌｉｃｅ"];
         let emails = ["Alice.B@Example.com", "alice.b@example.com", "ALICE.B@EXAMPLE.COM"];
         for (kinds, by_username, by_email) in [
@@ -519,7 +519,7 @@ on_every_database! {
             let answer = browser.stranger().post("/auth/login", body).await;
             assert_eq!(answer.status, 200, "{}", answer.text);
             let cookies = answer.set_cookies();
-            assert_eq!(cookies.len(), if max_age { 2 } else { 1 }, "nothing of him stays here");
+            assert_eq!(cookies.len(), if max_age { 2 } else { 1 }, "no device cookie stays here");
             let cookie = &cookies[0];
             assert_eq!(cookie.contains("Max-Age="), max_age, "{remember}: {cookie}");
         }

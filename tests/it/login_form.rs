@@ -130,7 +130,7 @@ on_every_database! {
         leads_to(&post(&mut browser, "/auth/login", &twice).await, "/");
     }
 
-    async fn whoever_wants_json_sees_no_difference(probe: Probe) {
+    async fn a_client_that_wants_json_sees_no_difference(probe: Probe) {
         let plain = probe.browser().await;
         let probe = with_page(probe);
         probe.register("alice").await;

@@ -258,7 +258,7 @@ on_every_database! {
         assert_eq!(bob.get(NAMES).await.json()["names"].as_array().map(Vec::len), Some(2));
     }
 
-    async fn removing_ones_own_username_puts_the_oldest_other_one_in_its_place(probe: Probe) {
+    async fn removing_the_main_username_puts_the_oldest_other_one_in_its_place(probe: Probe) {
         let (_, mut browser) = person(&probe, "alice").await;
         for name in ["Second", "third"] {
             probe.clock.advance(MINUTE);
@@ -317,7 +317,7 @@ on_every_database! {
         assert_eq!(names(&probe).await, ["alice", "alice@example.com"]);
     }
 
-    async fn only_names_of_ones_own_are_there_to_be_removed(probe: Probe) {
+    async fn a_user_can_only_remove_names_of_their_own_account(probe: Probe) {
         let (_, mut alice) = person(&probe, "alice").await;
         let (_, mut bob) = person(&probe, "bob").await;
         check_session(&add_username(&mut bob, "robert").await);
@@ -542,7 +542,7 @@ on_every_database! {
             winning.cookie = winner.cookie();
             assert_eq!(holder(&probe, &address).await.as_deref(), Some(name));
             assert_eq!(winning.get("/me").await.status, 200);
-            assert_eq!(losing.get("/me").await.status, 200, "and nothing else happened to him");
+            assert_eq!(losing.get("/me").await.status, 200, "and nothing else happened to the loser");
         }
         assert_eq!(events(&probe, "login_name_added").await, 5);
     }

@@ -291,7 +291,7 @@ on_every_database! {
         check(&follow(&mut victim, &caused).await, 403, "wrong_code");
     }
 
-    async fn the_answer_and_the_work_are_the_same_whoever_is_asked_for(probe: Probe) {
+    async fn the_answer_and_the_work_are_the_same_for_every_name(probe: Probe) {
         let browser = probe.browser().await;
         let accounts = probe.auth.accounts();
         let make = async |name: &str| probe.register_with_email(name, &format!("{name}@example.com")).await;

@@ -178,7 +178,7 @@ async fn stored(probe: &Probe, account: AccountId) -> Vec<String> {
 }
 
 on_every_database! {
-    async fn a_long_list_of_ones_own_memberships_comes_in_pages(probe: Probe) {
+    async fn a_long_list_of_the_users_own_memberships_comes_in_pages(probe: Probe) {
         let probe = with_levels(probe);
         let (alice, browser) = probe.signed_in("alice").await;
         for number in 0..130 {
@@ -591,7 +591,7 @@ on_every_database! {
         assert_eq!(roles(&mut browser).await, "list-1-viewer");
     }
 
-    async fn one_sees_ones_own_memberships_as_far_as_they_count(probe: Probe) {
+    async fn users_see_their_own_memberships_as_far_as_they_count(probe: Probe) {
         let (probe, tables) = with_source(probe);
         tables.say(&[("list", "1", "editor")]);
         let (alice, mut browser) = signed_in(&probe, "alice").await;

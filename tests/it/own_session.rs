@@ -176,7 +176,7 @@ on_every_database! {
         assert!(!answer.text.contains("fire"));
     }
 
-    async fn the_list_shows_ones_own_live_sessions_newest_first(probe: Probe) {
+    async fn the_list_shows_the_users_own_live_sessions_newest_first(probe: Probe) {
         let (_, mut stranger) = probe.signed_in("bob").await;
         let [mut first, mut second] = signed_in(&probe, "alice").await;
         let body = json!({ "login": "alice", "password": PASSWORD });
@@ -218,7 +218,7 @@ on_every_database! {
         }
     }
 
-    async fn one_session_of_ones_own_can_be_ended_once(probe: Probe) {
+    async fn a_user_can_end_one_of_their_sessions_once(probe: Probe) {
         let [mut first, mut second] = signed_in(&probe, "alice").await;
         let path = format!("/auth/sessions/{}", id_of(&mut second).await);
         let answer = first.delete(&path).await;

@@ -485,7 +485,10 @@ impl<'a> Walk<'a> {
             }
             let Some(owner) = owner.filter(|_| thoroughly) else { continue };
             if owner != *holder {
-                self.fail(&format!("{} has {address}, which he cannot have proved", NAMES[owner]));
+                self.fail(&format!(
+                    "{} has {address}, which they cannot have proved",
+                    NAMES[owner]
+                ));
             }
             let login = [account.username(), Some(&address)];
             for (who, login) in (0..3).flat_map(|who| login.map(|login| (who, login))) {

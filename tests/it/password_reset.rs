@@ -152,7 +152,7 @@ on_every_database! {
         assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
     }
 
-    async fn no_answer_to_whoever_asks_for_a_link_comes_before_all_the_work_is_done(probe: Probe) {
+    async fn no_answer_to_a_request_for_a_link_comes_before_all_the_work_is_done(probe: Probe) {
         let alice = probe.register_with_email("alice", "alice@example.com").await;
         let bob = probe.register_with_email("bob", "bob@example.com").await;
         probe.auth.accounts().disable(bob.id()).await.expect("it is disabled");
@@ -176,7 +176,7 @@ on_every_database! {
         assert!(forgot.expect("the database answers").is_some(), "some of them were refused");
     }
 
-    async fn the_answer_and_the_work_are_the_same_whoever_is_asked_for(probe: Probe) {
+    async fn the_answer_and_the_work_are_the_same_for_every_name(probe: Probe) {
         let mut browser = probe.browser().await;
         let accounts = probe.auth.accounts();
         let usual = probe.register_with_email("usual", "usual@example.com").await;
@@ -442,7 +442,7 @@ on_every_database! {
         assert_eq!(browser.login("alice", NEW).await.status, 200);
     }
 
-    async fn a_reset_lets_in_whom_strangers_have_locked_out(probe: Probe) {
+    async fn a_reset_lets_in_an_owner_that_strangers_have_locked_out(probe: Probe) {
         let probe = probe.configured(|config| config.attempts.limit = 2);
         let (_, mut browser) = alice(&probe).await;
         probe.register_with_email("bob", "bob@example.com").await;
@@ -456,7 +456,7 @@ on_every_database! {
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 401, "still locked");
         assert_eq!(reset(&mut browser, &token, NEW).await.status, 204);
         assert_eq!(browser.stranger().login("alice", NEW).await.status, 200);
-        assert_eq!(browser.stranger().login("bob", PASSWORD).await.status, 401, "his own lock stays");
+        assert_eq!(browser.stranger().login("bob", PASSWORD).await.status, 401, "the lock of bob stays");
     }
 
     async fn an_account_without_a_password_gets_its_first(probe: Probe) {
@@ -593,7 +593,7 @@ on_every_database! {
         assert!(probe.mail().await.len() > 5, "the next hour");
     }
 
-    async fn requests_are_delayed_and_locked_alike_whoever_is_asked_for(probe: Probe) {
+    async fn requests_are_delayed_and_locked_alike_for_every_name(probe: Probe) {
         let (_, mut browser) = alice(&probe).await;
         let accounts = probe.auth.accounts();
         let disabled = probe.register_with_email("disabled", "disabled@example.com").await;

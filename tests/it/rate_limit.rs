@@ -448,7 +448,7 @@ on_every_database! {
         assert!(RedisRateLimiter::new("http://127.0.0.1").is_err());
     }
 
-    async fn a_store_of_ones_own_that_fails_or_hangs_is_left_alone_for_a_second(probe: Probe) {
+    async fn a_store_of_the_application_that_fails_or_hangs_is_left_alone_for_a_second(probe: Probe) {
         for broken in [Broken::Fails, Broken::Hangs] {
             let own = Own { broken, asked: Arc::default() };
             let asked = || own.asked.load(Ordering::SeqCst);

@@ -366,7 +366,7 @@ on_every_database! {
         assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
     }
 
-    async fn whoever_is_signed_in_and_registers_again_begins_anew(probe: Probe) {
+    async fn a_user_who_is_signed_in_and_registers_again_begins_anew(probe: Probe) {
         let (alice, mut browser) = probe.signed_in("alice").await;
         let old = browser.clone();
         let lineage = browser.get("/lineage").await.text;

@@ -84,7 +84,7 @@ fn table(auth: &Portcullis) -> Vec<String> {
 }
 
 on_every_database! {
-    async fn each_route_lets_through_whom_it_names_and_is_on_the_record(probe: Probe) {
+    async fn each_route_accepts_only_the_callers_it_names_and_is_listed(probe: Probe) {
         let auth = &probe.auth;
         let fresh = Requirement::factor_within(Factor::Totp, Duration::from_secs(60));
         let app: Router = auth

@@ -408,7 +408,7 @@ on_every_database! {
         assert_eq!(browser.get("/me").await.status, 200);
     }
 
-    async fn an_optional_session_is_none_for_whoever_is_not_signed_in(probe: Probe) {
+    async fn an_optional_session_is_none_for_a_caller_who_is_not_signed_in(probe: Probe) {
         let (account, mut browser) = probe.signed_in("alice").await;
         let id = session_id(&mut browser).await;
         assert_eq!(browser.get("/maybe").await.text, id.to_string());
@@ -619,7 +619,7 @@ on_every_database! {
         }
     }
 
-    async fn a_handler_of_ones_own_signs_in_and_out(probe: Probe) {
+    async fn a_handler_of_the_application_signs_in_and_out(probe: Probe) {
         probe.register("alice").await;
         let app = Router::new()
             .route("/enter", get(enter))

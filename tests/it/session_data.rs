@@ -98,12 +98,12 @@ on_every_database! {
             assert_eq!(alice.get("/data").await.text, json!(text).to_string());
         }
         assert_eq!(bob.get("/data").await.text, "nothing");
-        assert_eq!(other.get("/data").await.text, "nothing", "another session of hers");
-        assert_eq!(put(&mut bob, "/data", "his").await, 200);
+        assert_eq!(other.get("/data").await.text, "nothing", "another session of alice");
+        assert_eq!(put(&mut bob, "/data", "of bob").await, 200);
         assert_eq!(alice.delete("/data").await.status, 200);
         assert_eq!(alice.delete("/data").await.status, 200);
         assert_eq!(alice.get("/data").await.text, "nothing");
-        assert_eq!(bob.get("/data").await.text, "\"his\"");
+        assert_eq!(bob.get("/data").await.text, "\"of bob\"");
         assert_eq!(alice.stranger().get("/data").await.status, 401);
     }
 
@@ -157,7 +157,7 @@ on_every_database! {
         assert_eq!(alice.get("/data").await.text, "nothing", "somebody else");
     }
 
-    async fn it_ends_with_the_session_for_whoever_still_holds_it(probe: Probe) {
+    async fn it_ends_with_the_session_for_every_request_that_still_holds_it(probe: Probe) {
         for path in ["/late-read", "/late-write"] {
             let mut alice = signed_in(&probe, &format!("alice-{}", &path[6..])).await;
             assert_eq!(put(&mut alice, "/data", "cart").await, 200);

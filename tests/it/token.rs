@@ -214,7 +214,7 @@ on_every_database! {
         assert_eq!(alice.get("/me").await.status, 200);
     }
 
-    async fn no_token_tells_who_somebody_is_or_what_he_may(probe: Probe) {
+    async fn no_token_says_who_a_person_is_or_what_they_may_do(probe: Probe) {
         let account = probe.register("alice-in-wonderland").await;
         let roles = probe.auth.roles();
         roles.create("queen-of-hearts", ["heads:off"]).await.expect("a role");

@@ -130,7 +130,7 @@ on_every_database! {
         assert_eq!(browser.stranger().login("nobody", PASSWORD).await.status, 200);
     }
 
-    async fn a_refused_try_does_the_work_of_a_wrong_one(probe: Probe) {
+    async fn a_refused_attempt_does_the_work_of_a_wrong_one(probe: Probe) {
         let alice = probe.register("alice").await;
         let browser = probe.browser().await;
         fail(&probe, &browser, "alice", 15).await;
@@ -253,7 +253,7 @@ on_every_database! {
         assert_eq!(statuses, [200, 200, 429]);
     }
 
-    async fn a_refused_try_counts_for_its_source_as_a_wrong_one_does(probe: Probe) {
+    async fn a_refused_attempt_counts_for_its_source_as_a_wrong_one_does(probe: Probe) {
         let probe = probe.configured(|config| config.attempts.source_limit = Some(20));
         with_two_addresses(&probe, "alice").await;
         probe.register("mallory").await;
@@ -541,7 +541,7 @@ on_every_database! {
         assert_eq!(owner.login("alice", PASSWORD).await.status, 200);
     }
 
-    async fn whoever_has_reset_the_password_is_kept_out_by_no_stranger(probe: Probe) {
+    async fn no_stranger_locks_out_a_user_who_has_reset_the_password(probe: Probe) {
         let auth = probe.rebuilt(|builder| {
             builder.configure(|config| {
                 config.rate.per_principal = Some(portcullis::rate_limit::Quota::per_minute(20));
@@ -574,7 +574,7 @@ on_every_database! {
 /// A refused attempt checks the hash that the account has, and not a made-up one. The test uses one
 /// database and one thread, because it reads the log of that thread.
 #[tokio::test]
-async fn a_refused_try_looks_at_the_stored_hash() {
+async fn a_refused_attempt_looks_at_the_stored_hash() {
     crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
         probe.register("alice").await;
         let browser = browser_of(&probe.auth).await;

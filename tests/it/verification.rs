@@ -682,7 +682,7 @@ on_every_database! {
         assert_eq!(format!("{:?}", Confirmation::token(token)), "Confirmation(..)");
     }
 
-    async fn whoever_prepared_an_account_keeps_it_from_nobody_by_ending_its_sessions(probe: Probe) {
+    async fn an_attacker_who_prepared_an_account_cannot_keep_it_by_ending_its_sessions(probe: Probe) {
         let probe = probe.configured(|config| {
             config.rate.per_source = None;
             config.rate.per_principal = None;

@@ -159,6 +159,11 @@ impl Hooks for Profiles {
         txn: &DatabaseTransaction,
     ) -> HookResult {
         // Any error ends the registration. The account is then not created either.
+        //
+        // An account that a sign-in by mail creates never has a profile (`registering.cause` is
+        // `RegistrationCause::MailLogin`), so this line would refuse it. This service does not mount
+        // that sign-in. To allow such accounts, return `Ok(())` for this cause, and ask for the display
+        // name after the sign-in.
         let profile: NewProfile = registering.profile()?;
         match profile.insert(registering.account_id, txn).await {
             Ok(()) => Ok(()),

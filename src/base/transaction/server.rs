@@ -5,7 +5,12 @@
 //! and `KILL`. Only another connection can end it and release the locks of its transaction.
 //!
 //! The connection is ended, not the statement: a request to cancel may arrive before the statement
-//! does, and then it stops nothing.
+//! does, and then it stops nothing. It may also arrive after it. Then it stops the next statement,
+//! which can be one of another request.
+//!
+//! Without this, a hook that waits for a lock would keep its connection and its own locks until
+//! that lock is free. Other requests would queue behind them. A client could cause this on purpose,
+//! with a few requests whose hooks need the same row.
 //!
 //! Limits set at the server (`statement_timeout`, `max_statement_time`) were the alternative. They
 //! would also stop statements of the flow that come after the hook. MySQL has none for statements
@@ -26,14 +31,19 @@ pub(super) struct ServerConnection {
 
 impl ServerConnection {
     /// Asks for the identifier. Returns `None` on SQLite, where a connection has no server and
-    /// nobody else writes.
+    /// nobody else writes. It must be asked before the hook runs: while a statement is running,
+    /// nothing else can be asked on its connection.
     pub(super) async fn of(txn: &DatabaseTransaction) -> Result<Option<Self>, DbErr> {
         let backend = txn.get_database_backend();
         let text = match backend {
+            // The start time of the server, in microseconds. Two servers behind one address do not
+            // start at the same microsecond, and a server that was restarted is another one.
             DbBackend::Postgres => {
                 "SELECT pg_backend_pid()::bigint, \
                  ((extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint)::text"
             }
+            // Here the numbers of connections increase and are not used again while the server
+            // runs, so its name and port are enough.
             DbBackend::MySql => {
                 "SELECT CAST(CONNECTION_ID() AS SIGNED), \
                  CAST(HEX(CONCAT(@@hostname, ':', @@port)) AS CHAR)"
@@ -47,13 +57,17 @@ impl ServerConnection {
         Ok(Some(Self { id: row.try_get_by_index(0)?, server: row.try_get_by_index(1)? }))
     }
 
-    /// Ends this connection, from a connection of the pool.
+    /// Ends this connection, from a connection of the pool. Both servers let a user end their own
+    /// connections, so the database user needs no further right.
     pub(super) async fn end(&self, pool: &DatabaseConnection) -> Result<(), DbErr> {
         let Self { id, server } = self;
         let backend = pool.get_database_backend();
         if backend == DbBackend::Postgres {
+            // The server checks the condition before it calls the function. So on another server
+            // nothing is ended, and there is no row.
             let text = "SELECT pg_terminate_backend($1::integer) FROM (SELECT 1) AS one \
                 WHERE ((extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint)::text = $2";
+            // The id of a process is an `i32`. 0 is never one, so it ends nothing.
             let id = i32::try_from(*id).unwrap_or_default();
             let values = [id.into(), server.as_str().into()];
             let row =
@@ -69,6 +83,8 @@ impl ServerConnection {
         let text = format!(
             "KILL CONNECTION IF(HEX(CONCAT(@@hostname, ':', @@port)) = '{server}', {id}, 0)"
         );
+        // Not prepared: the time limit of the caller may drop this, and the driver loses its place
+        // in the stream only if it is dropped while it prepares a statement.
         pool.execute_unprepared(&text).await.map(drop)
     }
 }
