@@ -354,7 +354,13 @@ impl Attempts<'_> {
                 };
                 let locks = locks.then(|| {
                     let event = event(EventKind::LoginLocked).failed(kind.as_str());
-                    (event, signs_in.then(|| Self::notice(&rule, subject, client)))
+                    let message = match kind {
+                        AttemptKind::Login => Some(MessageKind::AccountLocked),
+                        AttemptKind::SecondFactor => Some(MessageKind::SecondFactorLocked),
+                        _ => None,
+                    };
+                    let notice = message.map(|kind| Self::notice(kind, &rule, subject, client));
+                    (event, notice)
                 });
                 let after_failures = (failures > 0 && signs_in).then(|| {
                     event(EventKind::LoginSucceededAfterFailures).detail(failures.to_string())
@@ -520,12 +526,17 @@ impl Attempts<'_> {
 
     /// Returns the message that tells the owner about a lock. If there is no owner, a message
     /// without a recipient is written, so that the work is the same.
-    fn notice(rule: &Rule, subject: &Subject, client: &ClientInfo) -> Outgoing {
+    fn notice(
+        kind: MessageKind,
+        rule: &Rule,
+        subject: &Subject,
+        client: &ClientInfo,
+    ) -> Outgoing {
         let to = subject.email.as_deref().and_then(Recipient::email);
         let values = Values::new()
             .with("minutes", rule.lockout_minutes())
             .with_some("address", client.address());
-        let notice = Outgoing::new(MessageKind::AccountLocked, to).values(values);
+        let notice = Outgoing::new(kind, to).values(values);
         match subject.account {
             Some(id) => notice.account(id),
             None => notice,

@@ -66,6 +66,12 @@ impl Subject {
         self
     }
 
+    /// Sets where the owner of the account is told of a lock.
+    pub(crate) fn told_at(mut self, email: Option<&str>) -> Self {
+        self.email = email.map(str::to_owned);
+        self
+    }
+
     /// Sets the name that the caller typed, in its normal form.
     pub(crate) fn typed(mut self, auth: &Portcullis, normal: &str) -> Self {
         self.typed = Some(auth.per_instance::<SubjectKey>().typed(normal));

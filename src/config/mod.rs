@@ -683,6 +683,8 @@ pub struct AttemptConfig {
 
 impl Default for AttemptConfig {
     fn default() -> Self {
+        let second_factor =
+            AttemptOverrides { lockout: Some(DAY), ..AttemptOverrides::default() };
         Self {
             limit: 15,
             window: 10 * MINUTE,
@@ -695,7 +697,7 @@ impl Default for AttemptConfig {
             reveal_lockout: false,
             device_lifetime: Some(180 * DAY),
             watch: Some(WatchConfig::default()),
-            kinds: BTreeMap::new(),
+            kinds: BTreeMap::from([(AttemptKind::SecondFactor, second_factor)]),
         }
     }
 }

@@ -128,6 +128,8 @@ message_kinds! {
     SessionTheftSuspected = "session_theft_suspected", Happened, ["address"];
     /// The account was locked after failed sign-ins.
     AccountLocked = "account_locked", Happened, ["address", "minutes"];
+    /// Codes of second factors are refused for a while, after many wrong ones.
+    SecondFactorLocked = "second_factor_locked", Happened, ["address", "minutes"];
     /// The account was closed, with a link that reopens it until it is erased.
     AccountClosed = "account_closed", Happened, ["address", "link", "days"];
     /// A code for something that the account is about to do.

@@ -16,7 +16,18 @@ pub(super) async fn replace<C: ConnectionTrait>(
     account: AccountId,
     rows: Vec<Model>,
 ) -> Result<(), DbErr> {
-    Entity::delete_many().filter(Column::AccountId.eq(account)).exec(db).await?;
+    // By the primary key: on InnoDB, a delete by the account would also lock the gap beside its rows,
+    // where other accounts insert theirs.
+    let old: Vec<Vec<u8>> = Entity::find()
+        .select_only()
+        .column(Column::Digest)
+        .filter(Column::AccountId.eq(account))
+        .into_tuple()
+        .all(db)
+        .await?;
+    if !old.is_empty() {
+        Entity::delete_many().filter(Column::Digest.is_in(old)).exec(db).await?;
+    }
     let rows = rows.into_iter().map(|row| ActiveModel::from(row).reset_all());
     Entity::insert_many(rows).exec_without_returning(db).await?;
     Ok(())

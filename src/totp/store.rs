@@ -28,11 +28,23 @@ pub(super) async fn of_account<C: ConnectionTrait>(
 /// Inserts an authenticator that waits for its first code. It replaces an earlier one that still
 /// waits.
 pub(super) async fn insert_waiting<C: ConnectionTrait>(db: &C, row: Model) -> Result<(), DbErr> {
-    Entity::delete_many()
+    // By the primary key: on InnoDB, a delete by the account would also lock the gap beside its rows,
+    // where other accounts insert theirs.
+    let waiting: Vec<TotpId> = Entity::find()
+        .select_only()
+        .column(Column::Id)
         .filter(Column::AccountId.eq(row.account_id))
         .filter(Column::ConfirmedAt.is_null())
-        .exec(db)
+        .into_tuple()
+        .all(db)
         .await?;
+    if !waiting.is_empty() {
+        Entity::delete_many()
+            .filter(Column::Id.is_in(waiting))
+            .filter(Column::ConfirmedAt.is_null())
+            .exec(db)
+            .await?;
+    }
     Entity::insert(ActiveModel::from(row).reset_all()).exec_without_returning(db).await?;
     Ok(())
 }
