@@ -158,7 +158,7 @@
 //! | `captcha.register_after`, `forgot_after` | 3 requests | one person needs one, and a household two |
 //! | `captcha.window` | 10 min from the first failure | like the window of [attempts](#failed-attempts) |
 //! | `captcha.lifetime` | 5 min | long enough to hear the digits twice and to fill a form. At least 30 s and at most an hour |
-//! | `captcha.tries` | 3 | people mistype a digit; a guess is right once in a million |
+//! | `captcha.attempts` | 3 | people mistype a digit; a guess is right once in a million |
 //! | `captcha.fetches` | 10 | a page that is loaded again, and both the picture and the sound. More would only cost time to draw |
 //! | `captcha.per_source` | 30 a minute | each picture is a row, and drawing takes some milliseconds |
 //! | `captcha.workers`, `wait` | 2 at once, 5 s | drawing never takes the threads of requests or of password hashes; then 503 with `Retry-After` |
