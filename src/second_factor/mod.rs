@@ -114,12 +114,12 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::SessionId;
 use crate::base::transaction::{Txn, transaction};
-use crate::flow::factors;
+use crate::flow::factors::{self, Reauthentication};
 use crate::flow::sign_in::{self, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::recovery_code::RightRecoveryCode;
-use crate::session::{Issued, PendingSession, SessionError, StartSession, store as session_store};
+use crate::session::{Issued, PendingSession, SessionError};
 use crate::totp::RightTotp;
 
 mod error;
@@ -313,23 +313,15 @@ impl SecondFactor<'_> {
         code: &FactorCode,
         client: &ClientInfo,
     ) -> Result<SteppedUp, SecondFactorError> {
-        if identity.is_superseded() {
-            return Err(SecondFactorError::Session(SessionError::Ended));
-        }
+        let again = Reauthentication::of(self.auth, identity)?;
         let (account, session) = (identity.account(), identity.session());
         let right = self.find(account, session.id(), code, client).await?;
         let context = self.auth.context();
         let now = context.now();
-        let start = StartSession::new(context, context.db(), client)
-            .of(account)
-            .stepping_up(&session.state, session.transport())
-            .passed(session.factors().clone().with(code.factor(), now))
-            .event(EventKind::Reauthenticated);
         let proved = transaction!(context.db(), |txn| {
-            // The account comes first, as in every sign-in, so that two flows do not deadlock.
-            session_store::lock_account(txn, account.id()).await?;
+            again.lock(txn).await?;
             let spent = right.spend(self.auth, txn, client, now).await?;
-            let issued = start.clone().inside(txn).issue().await?;
+            let issued = again.make(txn, code.factor(), client, now).await?;
             Ok::<_, SecondFactorError>((issued, spent))
         });
         let (issued, spent) = self.end(right, session.id(), client, proved).await?;
