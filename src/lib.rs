@@ -149,7 +149,8 @@ pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
 #[cfg(feature = "routes")]
 pub use guard::{
-    Access, GuardedRoute, GuardedRouter, GuardedRoutes, any_session, public, stage, visitor,
+    Access, GuardedRoute, GuardedRouter, GuardedRoutes, any_session, not_found, public, stage,
+    visitor,
 };
 pub use guard::{Allowed, Explanation, Outcome, Requirement, RequirementError, Visitor};
 pub use handle::{Builder, Portcullis};
