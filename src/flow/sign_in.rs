@@ -15,6 +15,9 @@
 //! All of this is one transaction of the calling flow. The type [`Made`] makes sure that the last
 //! step is not forgotten.
 
+// An arm for "everything else" could sign someone in at a stage that is added later.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use crate::account::entity::account;
 use crate::account::{Account, store as account_store};
 use crate::audit_log;
