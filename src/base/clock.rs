@@ -225,13 +225,13 @@ mod tests {
             }
         }
 
-        fn read(clock: impl Clock) -> i64 {
+        fn read(clock: &impl Clock) -> i64 {
             clock.now().as_millis()
         }
 
-        assert_eq!(read(Arc::new(Fixed(7))), 7);
+        assert_eq!(read(&Arc::new(Fixed(7))), 7);
         let any: Arc<dyn Clock> = Arc::new(Fixed(8));
-        assert_eq!((read(Arc::clone(&any)), read(any)), (8, 8));
+        assert_eq!(read(&any), 8);
     }
 
     #[test]
