@@ -171,6 +171,9 @@ impl Portcullis {
     /// - If there is a [captcha]: the routes that offer it.
     /// - If a source of memberships is set: the user's own [memberships](membership).
     ///
+    /// axum answers a path below the prefix that has no route, with 404 and no body. Add
+    /// `.fallback(`[`not_found`](not_found())`)` to get problem details.
+    ///
     /// You can also merge the `routes` of single capabilities. This is the only way to mount the
     /// routes of [`own_account`] (owners close and export their account), [`mail_login`],
     /// [`second_factor`] and [`anonymous`].
