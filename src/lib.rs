@@ -150,7 +150,8 @@ pub use config::Config;
 pub use config::check::{ConfigError, ConfigErrors, Finding};
 #[cfg(feature = "routes")]
 pub use guard::{
-    Access, GuardedRoute, GuardedRouter, GuardedRoutes, any_session, public, stage, visitor,
+    Access, GuardedRoute, GuardedRouter, GuardedRoutes, any_session, not_found, public, stage,
+    visitor,
 };
 pub use guard::{Allowed, Explanation, Outcome, Requirement, RequirementError, Visitor};
 pub use handle::{Builder, Portcullis};
@@ -170,6 +171,9 @@ impl Portcullis {
     /// - If text messages can be sent: changing the phone number.
     /// - If there is a [captcha]: the routes that offer it.
     /// - If a source of memberships is set: the user's own [memberships](membership).
+    ///
+    /// axum answers a path below the prefix that has no route, with 404 and no body. Add
+    /// `.fallback(`[`not_found`](not_found())`)` to get problem details.
     ///
     /// You can also merge the `routes` of single capabilities. This is the only way to mount the
     /// routes of [`own_account`] (owners close and export their account), [`mail_login`],

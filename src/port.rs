@@ -31,6 +31,10 @@ pub struct SessionReplaced {
 
 /// Called in the transaction in which one session replaces another. Use it to move data that
 /// belongs to the session (a cart, a draft).
+///
+/// It gets no [`Portcullis`](crate::Portcullis), unlike the other hooks, because it only moves rows of
+/// your own. To act on the account, use [`after_login`](crate::hook::Hooks::after_login), which runs in
+/// the same transaction and has one. [`session_data`](crate::session_data) moves by itself.
 pub trait OnSessionReplaced: Send + Sync + 'static {
     /// Moves what belongs to the session.
     fn replaced<'a>(

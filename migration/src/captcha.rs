@@ -23,7 +23,7 @@ impl MigrationTrait for Migration {
             .col(required("key_id").string_len(16))
             .col(optional("answer").text())
             .col(required("fetches").small_integer())
-            .col(required("tries").small_integer())
+            .col(required("attempts").small_integer())
             .col(required("expires_at").big_integer())
             .col(optional("used_at").big_integer())
             .to_owned();

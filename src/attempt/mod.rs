@@ -526,12 +526,7 @@ impl Attempts<'_> {
 
     /// Returns the message that tells the owner about a lock. If there is no owner, a message
     /// without a recipient is written, so that the work is the same.
-    fn notice(
-        kind: MessageKind,
-        rule: &Rule,
-        subject: &Subject,
-        client: &ClientInfo,
-    ) -> Outgoing {
+    fn notice(kind: MessageKind, rule: &Rule, subject: &Subject, client: &ClientInfo) -> Outgoing {
         let to = subject.email.as_deref().and_then(Recipient::email);
         let values = Values::new()
             .with("minutes", rule.lockout_minutes())

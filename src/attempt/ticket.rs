@@ -107,7 +107,7 @@ impl Ticket {
             }
             Standing::Unrecorded | Standing::SourceFull => {
                 store::touch(txn, &self.own, event.at).await?;
-                txn.after_commit(|_| count(DENIED));
+                txn.once_committed(|| count(DENIED));
                 Ok(())
             }
         }

@@ -210,7 +210,29 @@ impl Clock for MockClock {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    #[test]
+    fn a_shared_clock_is_a_clock() {
+        #[derive(Debug)]
+        struct Fixed(i64);
+
+        impl Clock for Fixed {
+            fn now(&self) -> Timestamp {
+                Timestamp::from_millis(self.0)
+            }
+        }
+
+        fn read(clock: &impl Clock) -> i64 {
+            clock.now().as_millis()
+        }
+
+        assert_eq!(read(&Arc::new(Fixed(7))), 7);
+        let any: Arc<dyn Clock> = Arc::new(Fixed(8));
+        assert_eq!(read(&any), 8);
+    }
 
     #[test]
     fn a_moment_prints_as_rfc_3339_and_never_overflows() {

@@ -477,3 +477,37 @@ impl From<&str> for PrivateCause {
         Self(text.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the shelf is full")]
+    struct Full(#[source] fmt::Error);
+
+    impl Problem for Full {
+        fn status(&self) -> StatusCode {
+            StatusCode::CONFLICT
+        }
+
+        fn code(&self) -> &'static str {
+            "shelf_full"
+        }
+    }
+
+    /// So an own handler can use `?` with `Box<dyn Error>`, and log the error with its causes.
+    #[test]
+    fn a_rejection_is_an_error_with_the_text_and_the_cause_of_its_problem() {
+        fn fails() -> Result<(), Box<dyn Error + Send + Sync>> {
+            Err(Rejection::new(Full(fmt::Error)))?
+        }
+        let error = fails().expect_err("it fails");
+        assert_eq!(error.to_string(), "the shelf is full");
+        let cause = error.source().expect("a cause");
+        assert!(cause.is::<fmt::Error>(), "{cause:?}");
+        let rejection = error.downcast_ref::<Rejection>().expect("the same type");
+        assert!(rejection.downcast_ref::<Full>().is_some());
+        assert_eq!(rejection.document().code, "shelf_full");
+    }
+}

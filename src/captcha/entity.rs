@@ -24,7 +24,7 @@ pub(crate) mod captcha {
         /// How often it was drawn or spoken.
         pub fetches: i16,
         /// How often an answer was compared.
-        pub tries: i16,
+        pub attempts: i16,
         pub expires_at: Timestamp,
         pub used_at: Option<Timestamp>,
     }

@@ -207,7 +207,7 @@ impl Captcha for HostedCaptcha {
                 key_id: String::new(),
                 answer: None,
                 fetches: 0,
-                tries: 1,
+                attempts: 1,
                 expires_at: request.at.plus(TOKEN_LIFETIME),
                 used_at: Some(request.at),
             };

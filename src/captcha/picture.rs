@@ -137,7 +137,7 @@ impl Captcha for PictureCaptcha {
                 key_id: sealed.key_id,
                 answer: Some(sealed.text),
                 fetches: 0,
-                tries: 0,
+                attempts: 0,
                 expires_at: request.at.plus(context.config.captcha.lifetime),
                 used_at: None,
             };
@@ -167,8 +167,8 @@ impl Captcha for PictureCaptcha {
             let db = context.db();
             let executor = db.executor();
             let (now, action) = (request.at, request.action);
-            let most = small(context.config.captcha.tries);
-            // Counted before anything is compared, so parallel answers get no more tries.
+            let most = small(context.config.captcha.attempts);
+            // Counted before anything is compared, so parallel answers get no more attempts.
             if !db.retry(|| store::try_once(&executor, id, action, most, now)).await? {
                 return Ok(CaptchaVerdict::Wrong);
             }

@@ -126,7 +126,7 @@ impl Captcha for ProofOfWork {
                 key_id: String::new(),
                 answer: None,
                 fetches: 0,
-                tries: 1,
+                attempts: 1,
                 expires_at: after(parameters.expires_at),
                 used_at: Some(request.at),
             };

@@ -66,9 +66,9 @@ pub(crate) async fn try_once<C: ConnectionTrait>(
     now: Timestamp,
 ) -> Result<bool, DbErr> {
     let updated = open(id, now)
-        .col_expr(captcha::Column::Tries, Expr::col(captcha::Column::Tries).add(1i16))
+        .col_expr(captcha::Column::Attempts, Expr::col(captcha::Column::Attempts).add(1i16))
         .filter(captcha::Column::Action.eq(action))
-        .filter(captcha::Column::Tries.lt(most))
+        .filter(captcha::Column::Attempts.lt(most))
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)

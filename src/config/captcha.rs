@@ -24,7 +24,7 @@ pub struct CaptchaConfig {
     /// How long a captcha can be answered, 30 s to 1 h. Default: 5 min.
     pub lifetime: Duration,
     /// How often the digits of one picture may be answered, 1 to 10. Default: 3.
-    pub tries: u32,
+    pub attempts: u32,
     /// How often one picture may be fetched, drawn or spoken, 1 to 100. Default: 10.
     pub fetches: u32,
     /// How many captchas one source may ask for. Default: 30 a minute.
@@ -45,7 +45,7 @@ impl Default for CaptchaConfig {
             forgot_after: Some(3),
             window: 10 * MINUTE,
             lifetime: 5 * MINUTE,
-            tries: 3,
+            attempts: 3,
             fetches: 10,
             per_source: Quota::per_minute(30),
             workers: 2,
@@ -70,8 +70,8 @@ impl Config {
             "must be between 30 seconds, or nobody could answer in time, and an hour",
         );
         check.refuse_if(
-            !(1..=10).contains(&captcha.tries),
-            "captcha.tries",
+            !(1..=10).contains(&captcha.attempts),
+            "captcha.attempts",
             "must be between 1 and 10",
         );
         check.refuse_if(

@@ -4,8 +4,10 @@
 use crate::account::Account;
 use crate::attempt::{Admission, Subject};
 use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::EventKind;
 use crate::base::factor::{EnrolledFactors, Factor};
-use crate::base::transaction::Fault;
+use crate::base::transaction::{Fault, Txn};
 use crate::config::AttemptKind;
 use crate::context::Context;
 use crate::flow::enrolling::FactorOwner;
@@ -16,6 +18,7 @@ use crate::identity::step_up::StepUp;
 use crate::identity::{AuthError, Identity};
 use crate::message::Recipient;
 use crate::session::device::Devices;
+use crate::session::{Issued, SessionError, StartSession, store as session_store};
 
 /// What must have been proved recently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,12 +127,63 @@ pub(crate) async fn take_attempt(
     account: &Account,
     client: &ClientInfo,
 ) -> Result<Admission, Fault> {
-    let subject = subject(auth, account, client);
+    let subject = auth.attempts().subject_of(account.id()).told_at(account.email());
+    let subject = inside(auth, subject, account, client);
     auth.attempts().take(AttemptKind::SecondFactor, &subject, client).await
 }
 
-fn subject(auth: &Portcullis, account: &Account, client: &ClientInfo) -> Subject {
+/// Returns the same subject for a client that has already proved that the account is theirs.
+pub(crate) fn inside(
+    auth: &Portcullis,
+    subject: Subject,
+    account: &Account,
+    client: &ClientInfo,
+) -> Subject {
     let devices = auth.per_instance::<Devices>();
     let device = devices.recognize(auth.context(), client, account.id(), account.epoch);
-    auth.attempts().subject_of(account.id()).on_device(auth, device.known()).inside()
+    subject.on_device(auth, device.known()).inside()
+}
+
+/// A session whose user proves a factor again. A new session, with the new time of the factor,
+/// replaces it.
+#[must_use = "the session is made by `make`"]
+pub(crate) struct Reauthentication<'a> {
+    auth: &'a Portcullis,
+    identity: &'a Identity,
+}
+
+impl<'a> Reauthentication<'a> {
+    /// Call this before anything is compared. Otherwise a code would be used up for nothing.
+    ///
+    /// # Errors
+    /// Another step-up has already replaced the session.
+    pub(crate) fn of(auth: &'a Portcullis, identity: &'a Identity) -> Result<Self, SessionError> {
+        if identity.is_superseded() {
+            return Err(SessionError::Ended);
+        }
+        Ok(Self { auth, identity })
+    }
+
+    /// Locks the account's row. This must be the first statement of the transaction, as in every
+    /// sign-in, so that two flows do not deadlock.
+    pub(crate) async fn lock(&self, txn: &Txn<'_>) -> Result<(), SessionError> {
+        Ok(session_store::lock_account(txn, self.identity.account().id()).await?)
+    }
+
+    /// Makes the new session, in a transaction that has locked the account's row.
+    pub(crate) async fn make(
+        &self,
+        txn: &Txn<'_>,
+        factor: Factor,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<Issued, SessionError> {
+        let (context, session) = (self.auth.context(), self.identity.session());
+        let start = StartSession::new(context, context.db(), client)
+            .of(self.identity.account())
+            .stepping_up(&session.state, session.transport())
+            .passed(session.factors().clone().with(factor, now))
+            .event(EventKind::Reauthenticated);
+        start.inside(txn).issue().await
+    }
 }

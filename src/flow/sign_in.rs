@@ -15,6 +15,9 @@
 //! All of this is one transaction of the calling flow. The type [`Made`] makes sure that the last
 //! step is not forgotten.
 
+// An arm for "everything else" could sign someone in at a stage that is added later.
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use crate::account::entity::account;
 use crate::account::{Account, store as account_store};
 use crate::audit_log;
@@ -311,8 +314,8 @@ impl<'a> NewSession<'a> {
             Before::Unfinished(state, transport) => start.going_on_from(state, transport),
         };
         let due = match self.demands.enrolment {
-            Enrolment::Due(due) if stage == Stage::Full => Some(due),
-            _ => None,
+            Enrolment::Due(due) => Some(due).filter(|_| stage == Stage::Full),
+            Enrolment::NotNeeded | Enrolment::Now => None,
         };
         let issued = start.inside(txn).issue().await?.with_enrolment_due(due);
         Ok(Made { issued, account: account.id(), stage })

@@ -18,6 +18,8 @@ pub(crate) mod decision;
 #[cfg(feature = "routes")]
 pub(crate) mod description;
 pub(crate) mod extract;
+#[cfg(feature = "routes")]
+mod not_found;
 mod require;
 mod requirement;
 #[cfg(feature = "routes")]
@@ -37,6 +39,8 @@ pub use caller::Caller;
 #[cfg(feature = "routes")]
 pub use description::{RouteBody, RouteCaller, RouteDescription};
 pub use extract::Allowed;
+#[cfg(feature = "routes")]
+pub use not_found::not_found;
 pub use require::{Require, RequireService};
 pub use requirement::{Explanation, Outcome, Requirement, RequirementError};
 #[cfg(feature = "routes")]

@@ -1,5 +1,6 @@
 //! A router in which every route must say who may call it.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt;
 
@@ -11,6 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::guard::access::{Access, Kind, SameOriginOnly};
+use crate::guard::not_found::not_found;
 use crate::guard::route_table::{GuardedRoute, GuardedRoutes, Routes};
 use crate::guard::shape::{FALLBACK, Methods, Shape, nested, parameters, routes_of, shape};
 use crate::handle::Portcullis;
@@ -19,7 +21,12 @@ impl Portcullis {
     /// Returns a router in which every route must say who may call it. See [`GuardedRouter`].
     #[must_use = "finish it with `into_router()`"]
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> GuardedRouter<S> {
-        GuardedRouter { auth: self.clone(), router: Router::new(), routes: Vec::new() }
+        GuardedRouter {
+            auth: self.clone(),
+            router: Router::new(),
+            routes: Vec::new(),
+            own_prefixes: BTreeSet::new(),
+        }
     }
 }
 
@@ -84,6 +91,9 @@ pub struct GuardedRouter<S = ()> {
     auth: Portcullis,
     router: Router<S>,
     routes: Vec<GuardedRoute>,
+    /// The prefixes of portcullis' own routes. Paths below them that have no route are answered by
+    /// [`not_found`]. It is added at the end, because axum takes one fallback for a prefix only.
+    own_prefixes: BTreeSet<String>,
 }
 
 impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
@@ -154,6 +164,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         for route in other.routes {
             self.note(route.methods, &nested(prefix, &route.path), route.access);
         }
+        self.own_prefixes.extend(other.own_prefixes.iter().map(|own| nested(prefix, own)));
         self
     }
 
@@ -166,11 +177,16 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         self.check_same(&other);
         self.router = self.router.merge(other.router);
         self.routes.extend(other.routes);
+        self.own_prefixes.extend(other.own_prefixes);
         self
     }
 
     /// Adds the routes of portcullis, which check their callers themselves: `auth.routes()`, or the
     /// `routes` functions of single capabilities. The prefix `/` means no prefix.
+    ///
+    /// Below any other prefix, a path without a route is answered by [`not_found`]: 404 as problem
+    /// details. This comes before your own [`fallback`](Self::fallback). It is left out if the
+    /// prefix has a parameter, or if a router that you put under the same prefix has a fallback.
     ///
     /// # Panics
     /// If one of the routes does not belong to portcullis, even if it has a path of portcullis. Add
@@ -201,6 +217,9 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
             "/" => self.router.merge(routes),
             prefix => self.router.nest(prefix, routes),
         };
+        if prefix != "/" {
+            self.own_prefixes.insert(prefix.trim_end_matches('/').to_owned());
+        }
         self
     }
 
@@ -233,8 +252,8 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
     /// Gives the handlers their state. Handlers that you add afterwards can have another type of
     /// state, or none.
     pub fn with_state<S2>(self, state: S) -> GuardedRouter<S2> {
-        let Self { auth, router, routes } = self;
-        GuardedRouter { auth, router: router.with_state(state), routes }
+        let Self { auth, router, routes, own_prefixes } = self;
+        GuardedRouter { auth, router: router.with_state(state), routes, own_prefixes }
     }
 
     /// Returns the routes that were added until now.
@@ -269,7 +288,15 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
             }
         }
         self.auth.per_instance::<Routes>().record(&self.routes);
-        self.router.layer(self.auth.layer())
+        let mut router = self.router;
+        for prefix in &self.own_prefixes {
+            let taken = nested(prefix, &format!("/{FALLBACK}"));
+            let has_own = self.routes.iter().any(|route| route.path == taken);
+            if !has_own && parameters(prefix).next().is_none() {
+                router = router.nest(prefix, Router::new().fallback(not_found));
+            }
+        }
+        router.layer(self.auth.layer())
     }
 
     fn note(&mut self, methods: Methods, path: &str, access: Access) {

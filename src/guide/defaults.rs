@@ -119,7 +119,7 @@
 //! | `attempts.watch.window`, `least_failures`, `names_per_network` | 10 min, 100, 50 | detects passwords tried at many accounts from many addresses. A small service has fewer than a hundred failures by mistake, and even a Monday morning has less than three times the usual share. An office where fifty people mistype and most of them fail is rare |
 //! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, because browsers limit the age of a cookie to that. A device remembers five accounts: enough for a family, and small enough for a cookie |
 //! | messages about new devices | each network and kind of browser once in 30 d, ten a day, repeats in one message a day | not configurable: [`new_device`](crate::new_device) has the reasons |
-//! | `attempts.kinds` | no differences | failures of one kind never lock another. A kind uses the settings above for everything that it does not set; for codes, `challenge.attempts` and `attempts_window` apply, and a window that is shorter than `challenge.code_lifetime` is refused: one code would get more attempts. The same holds for `MailLogin` and `mail.login_lifetime`. `Reset` and `MailLoginLink` have no settings: nobody can guess 256 bits, and a lock would keep the owner from their link |
+//! | `attempts.kinds` | `SecondFactor` locks for 24 h | 15 guesses an hour at a code of six digits would be many in a year: about 120 000, each right with a chance of 3 in a million. With a day it is about 5 500. Who guesses has proved the password already, and the owner is told. Failures of one kind never lock another. A kind uses the settings above for everything that it does not set; for codes, `challenge.attempts` and `attempts_window` apply, and a window that is shorter than `challenge.code_lifetime` is refused: one code would get more attempts. The same holds for `MailLogin` and `mail.login_lifetime`. `Reset` and `MailLoginLink` have no settings: nobody can guess 256 bits, and a lock would keep the owner from their link |
 //!
 //! # Proxies
 //!
@@ -159,7 +159,7 @@
 //! | `captcha.register_after`, `forgot_after` | 3 requests | one person needs one, and a household two |
 //! | `captcha.window` | 10 min from the first failure | like the window of [attempts](#failed-attempts) |
 //! | `captcha.lifetime` | 5 min | long enough to hear the digits twice and to fill a form. At least 30 s and at most an hour |
-//! | `captcha.tries` | 3 | people mistype a digit; a guess is right once in a million |
+//! | `captcha.attempts` | 3 | people mistype a digit; a guess is right once in a million |
 //! | `captcha.fetches` | 10 | a page that is loaded again, and both the picture and the sound. More would only cost time to draw |
 //! | `captcha.per_source` | 30 a minute | each picture is a row, and drawing takes some milliseconds |
 //! | `captcha.workers`, `wait` | 2 at once, 5 s | drawing never takes the threads of requests or of password hashes; then 503 with `Retry-After` |

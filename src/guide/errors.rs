@@ -44,6 +44,7 @@
 //! | `limited_session` | 403 | the session has a ceiling that does not cover this change of the account, see [`owner`](crate::identity::owner) |
 //! | `cross_site_request` | 403 | a page of another site sent the request |
 //! | `not_found` | 404 | the id in the path is not a possible id |
+//! | `route_not_found` | 404 | there is no such route below the prefix of portcullis' own routes; only with [`auth_routes`](crate::GuardedRouter::auth_routes), or where [`not_found`](crate::not_found()) is the fallback |
 //!
 //! # Codes and links in messages
 //!

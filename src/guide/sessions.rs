@@ -107,6 +107,17 @@
 //! # }
 //! ```
 //!
+//! # Using a session in the request that starts it
+//!
+//! The next request of a browser carries the new cookie, but sometimes a handler needs the session at once.
+//!
+//! - For a visitor, the extractor [`Visitor`](crate::guard::Visitor) starts a session if the request has none.
+//!   Everything that runs later in the request finds it.
+//! - After a sign-in, the [`Issued`](crate::Issued) says what it made. A visitor's session can hold a challenge
+//!   ([`anonymous_session`](crate::Issued::anonymous_session)), and so can a sign-in that waits for its second
+//!   factor ([`pending_session`](crate::Issued::pending_session)). So the answer to the password can already say
+//!   that a code was sent.
+//!
 //! # What ends a session
 //!
 //! - `POST /logout`;

@@ -65,7 +65,9 @@ impl Portcullis {
     /// open.
     ///
     /// If this process ends the session, the wait ends at once. Examples are signing out, a changed
-    /// password and a disabled account. To find what other processes do, this asks the database
+    /// password and a disabled account. This is not so if you end it inside a transaction that you
+    /// opened with `SeaORM`. Portcullis does not see the commit of such a transaction, so the wait
+    /// ends at the next check. Use [`begin`](Portcullis::begin) instead. To find what other processes do, this asks the database
     /// after each interval `every`. Choose some seconds; the minimum is 50 milliseconds. Each check
     /// costs the one statement of a request. During an outage the wait continues.
     ///

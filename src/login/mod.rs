@@ -76,6 +76,7 @@ use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault, transaction};
 use crate::captcha::{CaptchaError, CaptchaResponse, Guarded};
 use crate::confirmation;
+use crate::flow::factors::Reauthentication;
 use crate::flow::password_attempt::{self, Attempted, Whose};
 use crate::flow::sign_in::{self, Demands, Made, NewSession};
 use crate::handle::Portcullis;
@@ -88,7 +89,7 @@ use crate::rate_limit::{self, RateLimited};
 use crate::session::device::{Device, Devices};
 use crate::session::from_session;
 use crate::session::issue::Replaces;
-use crate::session::{Issued, SessionError, StartSession, Transport};
+use crate::session::{Issued, SessionError, Transport};
 
 mod basic;
 mod own_attempt;
@@ -363,6 +364,7 @@ impl Login<'_> {
         password: impl Into<String>,
         client: &ClientInfo,
     ) -> Result<Issued, LoginError> {
+        let again = Reauthentication::of(self.auth, identity)?;
         let context = self.auth.context();
         let account = identity.account();
         let password = Password::from(password.into());
@@ -390,28 +392,12 @@ impl Login<'_> {
             attempts.fail(ticket, &event).await?;
             return Err(LoginError::WrongPassword);
         }
-        let start = self.stepped_up(identity, Factor::Password, client, now);
         let issued = transaction!(db, |txn| {
+            again.lock(txn).await?;
             ticket.succeeded(txn).await?;
-            Ok::<_, LoginError>(start.clone().inside(txn).issue().await?)
+            Ok::<_, LoginError>(again.make(txn, Factor::Password, client, now).await?)
         });
         attempts.end(ticket, issued).await
-    }
-
-    /// Builds the session that replaces this one after a factor was proved.
-    fn stepped_up<'a>(
-        &'a self,
-        identity: &'a Identity,
-        factor: Factor,
-        client: &'a ClientInfo,
-        now: Timestamp,
-    ) -> StartSession<'a> {
-        let (context, session) = (self.auth.context(), identity.session());
-        StartSession::new(context, context.db(), client)
-            .of(identity.account())
-            .stepping_up(&session.state, session.transport())
-            .passed(session.factors().clone().with(factor, now))
-            .event(EventKind::Reauthenticated)
     }
 
     /// Looks up the account and the device for a name, and counts the rate limit before anything is

@@ -8,13 +8,13 @@ use std::fmt;
 
 use super::LoginError;
 use crate::account::{Account, store as account_store};
-use crate::attempt::{Admission, Attempts, Subject, Ticket};
+use crate::attempt::{Admission, Attempts, Ticket};
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::transaction::{Fault, transaction};
 use crate::config::AttemptKind;
+use crate::flow::factors;
 use crate::handle::Portcullis;
-use crate::session::device::Devices;
 
 /// What is guessed, for [`Attempts::begin`].
 #[derive(Clone, Copy)]
@@ -161,13 +161,13 @@ impl Attempts<'_> {
                 let row = db.read(account_store::find(&db.executor(), account.id())).await?;
                 let subject = self.subject(row.as_ref(), &account.id().to_string());
                 let failure = failed("wrong_password").account(account.id());
-                let subject = inside(auth, subject, account, client);
+                let subject = factors::inside(auth, subject, account, client);
                 (AttemptKind::Login, subject, Some(account.clone()), failure)
             }
             Guess::SecondFactor(account) => {
-                let subject = self.subject_of(account.id());
+                let subject = self.subject_of(account.id()).told_at(account.email());
                 let failure = failed("wrong_second_factor").account(account.id());
-                let subject = inside(auth, subject, account, client);
+                let subject = factors::inside(auth, subject, account, client);
                 (AttemptKind::SecondFactor, subject, Some(account.clone()), failure)
             }
         };
@@ -179,13 +179,6 @@ impl Attempts<'_> {
             Admission::TooMany { retry_after } => Err(LoginError::TooManyAttempts { retry_after }),
         }
     }
-}
-
-/// Returns the same subject for a client that has already proved that the account is theirs.
-fn inside(auth: &Portcullis, subject: Subject, account: &Account, client: &ClientInfo) -> Subject {
-    let devices = auth.per_instance::<Devices>();
-    let device = devices.recognize(auth.context(), client, account.id(), account.epoch);
-    subject.on_device(auth, device.known()).inside()
 }
 
 impl OpenAttempt {

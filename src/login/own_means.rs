@@ -10,6 +10,7 @@ use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::transaction::transaction;
+use crate::flow::factors::Reauthentication;
 use crate::flow::sign_in::{Demands, LoginOutcome, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::{AuthError, Identity};
@@ -220,10 +221,12 @@ impl Login<'_> {
         if !known && !identity.account().enrolled_factors().contains(factor) {
             return Err(LoginError::FactorNotEnrolled);
         }
+        let again = Reauthentication::of(self.auth, identity)?;
         let context = self.auth.context();
-        let start = self.stepped_up(identity, factor, client, context.now());
+        let now = context.now();
         transaction!(context.db(), |txn| {
-            Ok::<_, LoginError>(start.clone().inside(txn).issue().await?)
+            again.lock(txn).await?;
+            Ok::<_, LoginError>(again.make(txn, factor, client, now).await?)
         })
     }
 }

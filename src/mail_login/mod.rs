@@ -161,7 +161,6 @@
 //! a device, so a sign-in by mail reaches no assurance level by itself.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use http::HeaderMap;
@@ -185,9 +184,7 @@ use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
-use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::{self, Answer, Challenge, Start};
-use crate::outbox::{self, Counted, Outgoing};
+use crate::one_time::{self, Challenge};
 use crate::outstanding::Kind;
 use crate::session::device::Devices;
 use crate::session::{SessionError, Transport};
@@ -196,6 +193,7 @@ mod browser;
 mod create;
 mod destination;
 mod error;
+mod request;
 #[cfg(feature = "routes")]
 mod routes;
 
@@ -206,6 +204,7 @@ pub use routes::routes;
 
 use browser::Browser;
 use destination::{Binding, Destination};
+use request::Request;
 
 /// The link or the code, and the settings of the new session.
 #[derive(Clone)]
@@ -429,63 +428,18 @@ impl MailLogin<'_> {
         let counts = ticket.counts();
         let found = found.filter(|_| counts);
         let new = new.filter(|_| counts);
-        let to = match (&found, &new) {
-            (Some((_, to)), _) => Recipient::email(&to.mailbox),
-            (None, Some(new)) => Recipient::email(new.as_str()),
-            (None, None) => None,
+        let request = Request {
+            context,
+            asked,
+            found,
+            new,
+            target: Some(browser.target()).filter(|_| counts),
+            on_known_device: device.is_some(),
+            event,
         };
-        let target = browser.target();
-        let lifetime = context.config.mail.login_lifetime;
-        let kind = MessageKind::MailLogin;
-        let asked = transaction!(db, |txn| {
-            let counted = match (to.as_ref().map(Recipient::as_str), &found) {
-                // A known device has its own count, and so has a verified address. So strangers
-                // cannot use up the owner's requests.
-                (Some(to), _) if device.is_some() => Counted::OnKnownDevice(to),
-                (Some(to), Some((_, found))) if found.is_proved => Counted::Proved(to),
-                (Some(to), _) => Counted::Mailbox(to),
-                (None, _) => Counted::Nobody(asked),
-            };
-            let admitted = outbox::admit(txn, context, kind, counted).await?;
-            let found = found.as_ref().filter(|_| admitted.0);
-            let new = new.as_ref().filter(|_| admitted.0);
-            let binding = match found {
-                Some((row, to)) => Binding::of(row, &to.normal),
-                None => Binding::of_nobody(),
-            };
-            let start = Start {
-                kind: &Kind::MailLogin,
-                account_id: found.map(|(row, _)| row.id),
-                session_id: None,
-                // If a mail was sent just before, it stays valid. The row that is written instead
-                // belongs to no browser, and keeps the work the same. An unknown name has a row
-                // too, so that a wrong code is compared with something.
-                target: (admitted.0 && counts).then_some(&*target),
-                data: found.map(|(_, to)| &*to.normal).or(new.map(Email::as_str)),
-                binding: Some(&binding.parts()),
-                answer: Answer::CodeOfToken,
-                lifetime,
-                cool_down: Duration::ZERO,
-            };
-            let started = one_time::start(txn, context, &start).await?;
-            let link = started
-                .as_ref()
-                .and_then(|one| context.config.link(&context.config.mail.links.login, &one.token));
-            let code = started.as_ref().and_then(|one| one.code.as_ref());
-            let values = Values::new()
-                .with_some("link", link)
-                .with_some("code", code.map(|code| code.as_str()));
-            let outgoing = Outgoing {
-                account_id: found.map(|(row, _)| row.id),
-                ..Outgoing::new(kind, to.clone()).values(values).good_for(lifetime)
-            };
-            outbox::put_admitted(txn, context, &outgoing, admitted).await?;
-            ticket.record(txn, &event).await?;
-            // The attempt counts as failed, because nobody has proved anything yet.
-            ticket.failed(txn).await?;
-            Ok::<_, MailLoginError>(())
-        });
-        attempts.end_failed(ticket, asked)?;
+        let written =
+            transaction!(db, |txn| { Ok::<_, MailLoginError>(request.write(txn, &ticket).await?) });
+        attempts.end_failed(ticket, written)?;
         Ok(asking)
     }
 

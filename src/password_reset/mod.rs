@@ -115,7 +115,6 @@ use std::time::Duration;
 
 use crate::account::enrolled::remove_factors;
 use crate::account::entity::account::Model;
-use crate::account::entity::login_name;
 use crate::account::{Account, LoginId, StoredPassword, store as account_store, trim_login_id};
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
@@ -130,18 +129,22 @@ use crate::config::AttemptKind;
 use crate::handle::Portcullis;
 use crate::hook::{ChangingPassword, HookList, NamesBefore, NamesCause, NamesChange, from_hooked};
 use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::{self, Answer, Challenge, Start};
-use crate::outbox::{self, Counted, Outgoing};
+use crate::one_time::{self, Challenge};
+use crate::outbox::{self, Outgoing};
 use crate::outstanding::Kind;
 use crate::password::{Names, Password, Passwords};
 use crate::rate_limit::RateLimited;
 use crate::session::KnownDevice;
 use crate::session::device::Devices;
 
+mod link;
 #[cfg(feature = "routes")]
 mod routes;
+
 #[cfg(feature = "routes")]
 pub use routes::routes;
+
+use link::{Asked, Binding, Request};
 
 /// The reason why a password was not set.
 #[derive(Debug, thiserror::Error)]
@@ -209,58 +212,6 @@ impl Portcullis {
     /// Returns the flow for forgotten passwords.
     pub fn password_reset(&self) -> PasswordReset<'_> {
         PasswordReset { auth: self }
-    }
-}
-
-/// The values that a token is bound to. If one of them changes, the token becomes invalid. The
-/// account's epoch is not one of them, because any session can increase it. What else ends a link
-/// ends its row; see [`one_time::end_of_account`].
-struct Binding([Vec<u8>; 4]);
-
-impl Binding {
-    /// Binds to the account, and to the further address if the link goes to one.
-    fn of(row: &Model, further: Option<&str>) -> Self {
-        let last_login = row.last_login_at.map(|at| at.as_millis().to_be_bytes().to_vec());
-        Self([
-            row.email.clone().unwrap_or_default().into_bytes(),
-            row.password_hash.clone().unwrap_or_default().into_bytes(),
-            last_login.unwrap_or_default(),
-            further.unwrap_or_default().as_bytes().to_vec(),
-        ])
-    }
-
-    /// Returns the binding of a token that nobody gets. It makes the work the same for an unknown
-    /// name.
-    fn of_nobody() -> Self {
-        Self(Default::default())
-    }
-
-    fn parts(&self) -> [&[u8]; 4] {
-        [&self.0[0], &self.0[1], &self.0[2], &self.0[3]]
-    }
-}
-
-/// The account that a link is for, and the address that it goes to.
-struct Asked {
-    row: Model,
-    to: Recipient,
-    /// The normal form of the further address, if the link goes to one.
-    further: Option<String>,
-}
-
-impl Asked {
-    /// Chooses the address for a link. It is the further address that was typed, if this one and
-    /// the account's own address are both proved. The own address must be proved too, because only
-    /// it can first prove an account. In all other cases it is the account's own address. If the
-    /// account has no own address, there is no link: then its owner may be undoing what a thief
-    /// changed.
-    fn of(name: &login_name::Model, row: Model) -> Option<Self> {
-        let own = row.email.as_deref()?;
-        let further = name.typed.as_deref();
-        let further = further.filter(|_| name.verified_at.is_some() && row.verified_at.is_some());
-        let to = Recipient::email(further.unwrap_or(own))?;
-        let further = further.map(|_| name.normal.clone());
-        Some(Self { row, to, further })
     }
 }
 
@@ -345,58 +296,21 @@ impl PasswordReset<'_> {
         // time would tell them apart.
         let owner = found.as_ref().map(|found| found.row.id);
         let found = found.filter(|_| ticket.counts());
-        let lifetime = context.config.mail.password_reset_lifetime;
-        let to = found.as_ref().map(|found| &found.to);
-        let further = found.as_ref().and_then(|found| found.further.as_deref());
-        let account = found.as_ref().map(|found| &found.row);
-        let kind = MessageKind::PasswordReset;
         let mut event = Event::new(EventKind::PasswordResetRequested, now).from_client(client);
         if let Some(id) = owner {
             event = event.account(id);
         }
-        let asked = transaction!(db, |txn| {
-            let counted = match (to.map(Recipient::as_str), account) {
-                // The owner's device has its own count, and a verified address one for all
-                // spellings. So strangers cannot use up what the owner may request.
-                (Some(to), _) if device.is_some() => Counted::OnKnownDevice(to),
-                (Some(to), Some(row)) if row.verified_at.is_some() => Counted::Proved(to),
-                (Some(to), _) => Counted::Mailbox(to),
-                (None, _) => Counted::Nobody(asked),
-            };
-            let admitted = outbox::admit(txn, context, kind, counted).await?;
-            // A mailbox that got a link just before keeps that link. The row that is written
-            // instead belongs to no account, and makes the work the same.
-            let account = account.filter(|_| admitted.0);
-            let binding = account.map_or_else(Binding::of_nobody, |row| Binding::of(row, further));
-            let start = Start {
-                kind: &Kind::PasswordReset,
-                account_id: account.map(|row| row.id),
-                session_id: None,
-                target: account.and_then(|row| row.email.as_deref()),
-                data: account.and(further),
-                binding: Some(&binding.parts()),
-                answer: Answer::TokenOnly,
-                lifetime,
-                cool_down: Duration::ZERO,
-            };
-            let started = one_time::start(txn, context, &start).await?;
-            let link = started.as_ref().and_then(|started| {
-                let page = &context.config.mail.links.password_reset;
-                context.config.link(page, &started.token)
-            });
-            let outgoing = Outgoing {
-                account_id: account.map(|row| row.id),
-                ..Outgoing::new(kind, to.cloned())
-                    .values(Values::new().with_some("link", link))
-                    .good_for(lifetime)
-            };
-            outbox::put_admitted(txn, context, &outgoing, admitted).await?;
-            ticket.record(txn, &event).await?;
-            // The attempt counts as failed, because nobody has proved anything yet.
-            ticket.failed(txn).await?;
-            Ok::<_, PasswordResetError>(())
+        let request = Request {
+            context,
+            asked,
+            found: found.as_ref(),
+            on_known_device: device.is_some(),
+            event,
+        };
+        let written = transaction!(db, |txn| {
+            Ok::<_, PasswordResetError>(request.write(txn, &ticket).await?)
         });
-        attempts.end_failed(ticket, asked)
+        attempts.end_failed(ticket, written)
     }
 
     /// Checks that a token is valid, without using it up. The page that asks for the new password

@@ -32,8 +32,9 @@
 //! # Guessing
 //! All second factors of an account have one count ([`SecondFactor`](crate::config::AttemptKind)), in
 //! all sign-ins and sessions. So another method or another sign-in brings no attempts. By default,
-//! delays start at the sixth wrong code within ten minutes, and the 15th locks for an hour. A right
-//! code is then wrong too. A [known device](crate::attempt#known-devices) of the account has its own
+//! delays start at the sixth wrong code within ten minutes, and the 15th locks for a day. A right
+//! code is then wrong too. Only a person who has proved another factor can guess, so the owner gets a
+//! mail that asks for a new password. A [known device](crate::attempt#known-devices) of the account has its own
 //! count, so a thief of the password cannot lock out the owner there.
 //!
 //! A sign-in waits for [`pending_lifetime`](crate::config::SessionConfig::pending_lifetime).
@@ -133,14 +134,14 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::SessionId;
 use crate::base::transaction::{Txn, transaction};
-use crate::flow::factors;
+use crate::flow::factors::{self, Reauthentication};
 use crate::flow::sign_in::{self, Demands, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::recovery_code::RightRecoveryCode;
 use crate::sent_code::{CodeChannel, RightSentCode, is_after_reset};
 use crate::session::{
-    EnrolmentSession, Issued, PendingSession, SessionError, StartSession, store as session_store,
+    EnrolmentSession, Issued, PendingSession, SessionError, store as session_store,
 };
 use crate::totp::RightTotp;
 
@@ -356,23 +357,15 @@ impl SecondFactor<'_> {
         code: &FactorCode,
         client: &ClientInfo,
     ) -> Result<SteppedUp, SecondFactorError> {
-        if identity.is_superseded() {
-            return Err(SecondFactorError::Session(SessionError::Ended));
-        }
+        let again = Reauthentication::of(self.auth, identity)?;
         let (account, session) = (identity.account(), identity.session());
         let right = self.find(account, session.id(), code, Use::StepUp, client).await?;
         let context = self.auth.context();
         let now = context.now();
-        let start = StartSession::new(context, context.db(), client)
-            .of(account)
-            .stepping_up(&session.state, session.transport())
-            .passed(session.factors().clone().with(code.factor(), now))
-            .event(EventKind::Reauthenticated);
         let proved = transaction!(context.db(), |txn| {
-            // The account comes first, as in every sign-in, so that two flows do not deadlock.
-            session_store::lock_account(txn, account.id()).await?;
+            again.lock(txn).await?;
             let spent = right.spend(self.auth, txn, client, now).await?;
-            let issued = start.clone().inside(txn).issue().await?;
+            let issued = again.make(txn, code.factor(), client, now).await?;
             Ok::<_, SecondFactorError>((issued, spent))
         });
         let (issued, spent) = self.end(right, session.id(), client, proved).await?;

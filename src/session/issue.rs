@@ -371,7 +371,7 @@ impl<'a> StartSession<'a> {
             return Err(SessionError::Ended);
         }
         // An open connection of the old session ends with it. The event names only the new one.
-        txn.after_commit(move |_| announce(None, Some(old.id)));
+        txn.once_committed(move || announce(None, Some(old.id)));
         if !ended {
             // If a step-up replaced the session before, its remaining rights end here.
             return Ok(store::stop_lingering(txn, old.id).await?);

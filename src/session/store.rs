@@ -16,7 +16,7 @@ use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::base::secret::random_version;
 
-pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(), DbErr> {
+pub(super) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(), DbErr> {
     let row = super::entity::ActiveModel::from(row).reset_all();
     Entity::insert(row).exec_without_returning(db).await?;
     Ok(())

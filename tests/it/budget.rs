@@ -531,7 +531,7 @@ on_every_database! {
             ("session, first use", 200, 1),
             ("session, first late use", 200, 2),
             ("reauthenticate, wrong", 403, 6),
-            ("reauthenticate", 200, 9),
+            ("reauthenticate", 200, 10),
             // The new password must not be one of the account's names, and there can be several.
             ("password, weak", 422, 2),
             ("password, wrong", 403, 7),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use tokio::task::JoinSet;
 use crate::on_every_database;
 use crate::support::browser::Answer;
 use crate::support::probe::{app, serve};
-use crate::support::{Backend, Browser, PASSWORD, Probe, needed};
+use crate::support::{Backend, Browser, PASSWORD, Probe, needed, until};
 
 const CAPTCHA: &str = "/auth/captcha";
 const FORGOT: &str = "/auth/password/forgot";
@@ -456,7 +457,7 @@ on_every_database! {
             });
         }
         assert_eq!(tasks.join_all().await.into_iter().filter(|right| *right).count(), 1);
-        let compared = "SELECT COUNT(*) FROM auth_captcha WHERE tries > 3";
+        let compared = "SELECT COUNT(*) FROM auth_captcha WHERE attempts > 3";
         assert_eq!(probe.number(compared).await, 0);
     }
 
@@ -535,6 +536,57 @@ on_every_database! {
         assert!(matches!(check(&"x".repeat(5_000)).await, Err(CaptchaError::Wrong(_))));
         provider.says(&fine);
         assert!(matches!(check("another host").await, Err(CaptchaError::Wrong(_))));
+    }
+
+    async fn a_provider_is_asked_only_so_often_for_one_source(probe: Probe) {
+        let provider = Provider::start().await;
+        let auth = node(&probe, provider.turnstile(), |config| {
+            config.login_after = Some(0);
+            config.per_source = Quota::per_minute(3);
+        });
+        probe.register("alice").await;
+        let (here, there) = (browser_from(&auth, 2).await, browser_from(&auth, 3).await);
+        let send = async |browser: &Browser, token: &str| {
+            browser.stranger().post("/auth/login", login("alice", PASSWORD, token)).await
+        };
+        provider.says(&json!({ "success": false }));
+        for number in 0..3 {
+            let token = format!("wrong {number}");
+            check_needed(&send(&here, &token).await, "wrong_captcha", "turnstile", "login");
+            assert_eq!(provider.was_asked()["response"], token);
+        }
+        let refused = send(&here, "one more").await;
+        check(&refused, 429, "rate_limited");
+        assert!(refused.headers.contains_key("retry-after"));
+        assert_eq!(provider.was_asked()["response"], "wrong 2", "the provider is not asked");
+        // Asking for captchas has its own limit. Another source is not affected.
+        offer(&here, "login").await;
+        check_needed(&send(&there, "another").await, "wrong_captcha", "turnstile", "login");
+        assert_eq!(provider.was_asked()["response"], "another");
+        probe.clock.advance(MINUTE);
+        check_needed(&send(&here, "later").await, "wrong_captcha", "turnstile", "login");
+    }
+
+    async fn calls_of_a_provider_that_hang_are_limited_together(probe: Probe) {
+        let hangs = Hangs::default();
+        let hosted = HostedCaptcha::turnstile("site", "hush", hangs.clone());
+        let auth = node(&probe, hosted, |config| config.provider_timeout = MOMENT);
+        let mut checks = JoinSet::new();
+        for number in 0..300 {
+            let auth = auth.clone();
+            checks.spawn(async move {
+                let token = CaptchaResponse::token(format!("token {number}"));
+                auth.captchas().check("comment", Some(&token), &ClientInfo::default()).await
+            });
+        }
+        for checked in checks.join_all().await {
+            assert!(matches!(checked, Err(CaptchaError::Unavailable(_))), "{checked:?}");
+        }
+        assert_eq!(hangs.begun.load(Ordering::SeqCst), 300);
+        // A call with the MySQL driver is not dropped at once. The limit is for all calls together.
+        let most = if probe.database.backend == Backend::MySql { 256 } else { 0 };
+        until("the others are dropped", async || hangs.open.load(Ordering::SeqCst) <= most).await;
+        assert_eq!(hangs.open.load(Ordering::SeqCst), most);
     }
 
     async fn a_provider_that_fails_lets_nobody_through(probe: Probe) {
@@ -649,6 +701,37 @@ impl HttpClient for Http {
             let answer = self.0.post(url).form(fields).send().await?;
             let status = answer.status().as_u16();
             Ok(HttpAnswer::new(status, answer.bytes().await?))
+        })
+    }
+}
+
+/// An HTTP client whose calls never end. It counts those that were not dropped.
+#[derive(Clone, Default)]
+struct Hangs {
+    begun: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+}
+
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl HttpClient for Hangs {
+    fn post_form<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a [(&'a str, &'a str)],
+    ) -> HookFuture<'a, HttpAnswer> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.open.fetch_add(1, Ordering::SeqCst);
+        let open = Open(Arc::clone(&self.open));
+        Box::pin(async move {
+            let _open = open;
+            std::future::pending().await
         })
     }
 }

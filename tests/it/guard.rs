@@ -293,6 +293,85 @@ on_every_database! {
         assert_eq!(client.get("/second").send(&app).await.status(), 200);
     }
 
+    async fn a_handler_that_requires_answers_as_the_layer_does(probe: Probe) {
+        use portcullis::Factor::{Passkey, Password, Totp};
+
+        let auth = &probe.auth;
+        let minute = Duration::from_secs(60);
+        let all = |list: [Requirement; 2]| Requirement::all(list).expect("a list");
+        let any = |list: [Requirement; 2]| Requirement::any(list).expect("a list");
+        let rules = [
+            ("signed-in", Requirement::signed_in()),
+            ("permission", permission("admin:read")),
+            ("role", Requirement::role("granted")),
+            ("recent", Requirement::within(minute)),
+            ("factor", Requirement::factor(Totp)),
+            ("recent-factor", Requirement::factor_within(Totp, 5 * minute)),
+            ("either", any([Requirement::factor(Totp), Requirement::factor_within(Passkey, minute)])),
+            ("both", all([permission("admin:read"), Requirement::within(minute)])),
+        ];
+        let mut app = Router::new();
+        for (name, rule) in &rules {
+            let layered = get(|| async { "ok" }).layer(auth.require(rule.clone()));
+            let asked = rule.clone();
+            let handler = get(|identity: Identity| async move {
+                identity.require(&asked)?;
+                Ok::<_, portcullis::Rejection>("ok")
+            });
+            app = app.route(&format!("/layer/{name}"), layered);
+            app = app.route(&format!("/handler/{name}"), handler);
+        }
+        let app = app.layer(auth.layer());
+        let enrolled = async |name: &str, permissions: &[&str], factors: &[portcullis::Factor]| {
+            let account = account(&probe, name, permissions).await;
+            auth.accounts().verify(account.id()).await.expect("it is verified");
+            let factors = factors.iter().copied();
+            auth.accounts().set_enrolled_factors(account.id(), factors).await.expect("they are set");
+            let found = auth.accounts().find(account.id()).await.expect("it answers");
+            found.expect("an account")
+        };
+        let accounts = [
+            enrolled("none", &[], &[]).await,
+            enrolled("granted", &["admin:read"], &[Totp]).await,
+            enrolled("both", &["admin:read"], &[Totp, Passkey]).await,
+        ];
+        let (old, now) = (Duration::from_secs(3600), Duration::ZERO);
+        let mut seen = std::collections::BTreeSet::new();
+        for account in &accounts {
+            for factors in [vec![], vec![(Password, old)], vec![(Password, now)], vec![(Password, now), (Totp, old)], vec![(Totp, now)]] {
+                let client = auth.test().login_as(account).with_factors(factors.clone());
+                for (name, _) in &rules {
+                    let [layer, handler] = ["layer", "handler"].map(|way| format!("/{way}/{name}"));
+                    let layer = client.get(&layer).send(&app).await;
+                    let handler = client.get(&handler).send(&app).await;
+                    let what = format!("{name} {:?} {factors:?}", account.username());
+                    assert_eq!(handler.status(), layer.status(), "{what}");
+                    assert_eq!(handler.text(), layer.text(), "{what}");
+                    for header in ["www-authenticate", "cache-control", "content-type"] {
+                        assert_eq!(handler.headers().get(header), layer.headers().get(header), "{what}");
+                    }
+                    let members = if layer.status() == 200 { Vec::new() } else {
+                        let document = layer.json();
+                        let members = document.as_object().expect("an object");
+                        members.keys().filter(|key| ["factors", "enrol", "max_age"].contains(&key.as_str())).cloned().collect()
+                    };
+                    seen.insert((layer.status().as_u16(), members));
+                }
+            }
+        }
+        // Every kind of answer was compared.
+        let known = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for expected in [
+            (200, known(&[])),
+            (403, known(&[])),
+            (401, known(&["factors", "max_age"])),
+            (401, known(&["enrol", "factors"])),
+            (401, known(&["factors"])),
+        ] {
+            assert!(seen.contains(&expected), "{expected:?} is not in {seen:?}");
+        }
+    }
+
     async fn an_id_in_the_path_narrows_what_is_asked(probe: Probe) {
         let auth = &probe.auth;
         let app = crate::support::probe::app(auth);

@@ -10,7 +10,7 @@ use sea_orm::DatabaseTransaction;
 use serde_json::json;
 
 use crate::on_every_database;
-use crate::support::browser::{Answer, COOKIE, DEVICE, send};
+use crate::support::browser::{ASKING, Answer, COOKIE, DEVICE, send};
 use crate::support::{Browser, PASSWORD, Probe};
 
 /// The `Accept` header that Chromium sends with the form of a page.
@@ -41,7 +41,7 @@ pub async fn post_with(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let cookies = [(COOKIE, &browser.cookie), (DEVICE, &browser.device)];
+    let cookies = [(COOKIE, &browser.cookie), (DEVICE, &browser.device), (ASKING, &browser.asking)];
     let cookies =
         cookies.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?)));
     let cookies: Vec<_> = cookies.collect();

@@ -16,7 +16,7 @@ use portcullis::{
     Portcullis, Refusal, Rejection, Requirement,
 };
 use reqwest::Method;
-use sea_orm::DatabaseTransaction;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -24,7 +24,7 @@ use crate::attempt::{fail, is_refused, tries};
 use crate::on_every_database;
 use crate::support::browser::{ASKING, Answer, send};
 use crate::support::probe::{app, serve};
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe, until};
 
 mod creating;
 
@@ -483,6 +483,38 @@ on_every_database! {
         assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "{answers:?}");
         assert_eq!((sessions(&probe).await, events(&probe, "authn_login_success").await), (1, 1));
         assert_eq!(tries(&probe, "kind > 7 AND outcome = 1").await, 0, "nobody has guessed");
+    }
+
+    async fn a_link_that_was_used_while_it_was_looked_up_says_so(probe: Probe) {
+        // Only here can a table be locked while another one is read.
+        if probe.database.backend != Backend::Postgres {
+            return;
+        }
+        for (name, used, expected) in [("alice", true, "link_used"), ("bob", false, "wrong_code")] {
+            let (_, mut browser) = person(&probe, name).await;
+            let mail = ask(&probe, &mut browser, name).await;
+            let other = probe.db.begin().await.expect("a transaction");
+            let run = async |text: &str| {
+                other.execute_unprepared(text).await.expect("it runs");
+            };
+            run("LOCK TABLE auth_account IN ACCESS EXCLUSIVE MODE").await;
+            let following = tokio::spawn({
+                let (mut browser, mail) = (browser.clone(), mail.clone());
+                async move { follow(&mut browser, &mail).await }
+            });
+            let waiting = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted \
+                AND relation = 'auth_account'::regclass \
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+            until("it has read the link", async || probe.number(waiting).await == 1).await;
+            // The first of two clicks, which changes the account.
+            let now = probe.auth_now().as_millis();
+            if used {
+                run(&format!("UPDATE auth_challenge SET used_at = {now} WHERE used_at IS NULL")).await;
+            }
+            run("UPDATE auth_account SET epoch = epoch + 1, version = version + 1").await;
+            other.commit().await.expect("it commits");
+            check(&following.await.expect("no panic"), if used { 409 } else { 403 }, expected);
+        }
     }
 
     async fn wrong_codes_are_counted_over_all_mails_browsers_and_names(probe: Probe) {

@@ -704,7 +704,7 @@ const FILLING: [(&str, &str, &str); 16] = [
     ("auth_device_digest", "account_id, message_id, began_at, sign_ins", "{id}, {id}, {late}, 1"),
     (
         "auth_captcha",
-        "id, action, key_id, fetches, tries, expires_at",
+        "id, action, key_id, fetches, attempts, expires_at",
         "{id}, 'a', '', 0, 0, {late}",
     ),
     ("auth_captcha_failures", "subject, failures, window_started_at", "{bytes}, 1, {late}"),

@@ -7,10 +7,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::StatusCode;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use portcullis::account::NewAccount;
+use portcullis::hook::{HookResult, Hooks, Registering, SigningIn};
+use portcullis::login::Credentials;
+use portcullis::registration::Application;
+use portcullis::{ClientInfo, OpenTransaction, Refusal};
+use sea_orm::{DatabaseTransaction, TransactionTrait};
 
 use crate::support::call::{call, cookie_of, request};
-use crate::support::{Backend, Probe, probe};
+use crate::support::{Backend, PASSWORD, Probe, probe};
 
 /// Counters, by the value of the label `event`.
 #[derive(Default)]
@@ -76,6 +83,72 @@ async fn events_rotations_and_denials_are_counted() {
             ("authn_login_fail", 0),
         ] {
             assert_eq!(counts.of(event), expected, "{event}");
+        }
+    })
+    .await;
+}
+
+/// Refuses to register and to sign in.
+struct Closed;
+
+impl Hooks for Closed {
+    async fn after_register(&self, _: Registering<'_>, _: &DatabaseTransaction) -> HookResult {
+        Err(Refusal::new(StatusCode::FORBIDDEN, "closed", "come back later").into())
+    }
+
+    async fn after_login(&self, _: SigningIn<'_>, _: &DatabaseTransaction) -> HookResult {
+        Err(Refusal::new(StatusCode::FORBIDDEN, "closed", "come back later").into())
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_counted_before_it_is_committed() {
+    let counts = Counts::default();
+    let _recording = metrics::set_default_local_recorder(&counts);
+    probe::run(Backend::Sqlite, async |probe: Probe| {
+        let auth = &probe.auth;
+        let create = async |txn: OpenTransaction<'_>| {
+            let made = auth.accounts().within(txn).create(NewAccount::username("bob")).await;
+            made.expect("it is made").id()
+        };
+        let txn = auth.begin().await.expect("a transaction");
+        create((&txn).into()).await;
+        txn.rollback().await;
+        assert_eq!(counts.of("user_created"), 0, "rolled back");
+        let txn = auth.begin().await.expect("a transaction");
+        let bob = create((&txn).into()).await;
+        assert_eq!(counts.of("user_created"), 0, "not committed yet");
+        txn.commit().await.expect("it is committed");
+        assert_eq!(counts.of("user_created"), 1);
+        auth.accounts().delete(bob).await.expect("it is deleted");
+        // The end of a plain transaction is not visible, so it is never counted.
+        for commit in [false, true] {
+            let txn = probe.db.begin().await.expect("a transaction");
+            create((&txn).into()).await;
+            if commit { txn.commit().await } else { txn.rollback().await }.expect("it ends");
+            assert_eq!(counts.of("user_created"), 1, "{commit}");
+        }
+
+        // A flow whose hook refuses is rolled back.
+        probe.register("alice").await;
+        assert_eq!(counts.of("user_created"), 2);
+        let closed = probe.rebuilt(|builder| builder.hooks(Closed));
+        let client = ClientInfo::default();
+        for (auth, succeeds) in [(&closed, false), (auth, true)] {
+            let carol = Application::new(NewAccount::username("carol"), PASSWORD);
+            let registered = auth.registration().register(carol, &client).await;
+            assert_eq!(registered.is_ok(), succeeds, "{registered:?}");
+            let alice = Credentials::password("alice", PASSWORD);
+            let signed_in = auth.login().with_password(alice, &client).await;
+            assert_eq!(signed_in.is_ok(), succeeds, "{signed_in:?}");
+            let done = u64::from(succeeds);
+            for (event, expected) in [
+                ("user_created", 2 + done),
+                ("authn_login_success", 2 * done),
+                ("authn_login_fail", 1),
+            ] {
+                assert_eq!(counts.of(event), expected, "{event} {succeeds}");
+            }
         }
     })
     .await;

@@ -199,14 +199,37 @@ on_every_empty_database! {
 
     async fn work_that_panics_frees_the_lock(_backend: Backend, url: String) {
         let first = connect_at_most(&url, 1).await;
-        let failed: Result<(), _> =
-            locked(&first, |_| Box::pin(async { panic!("a fault of the application") })).await;
-        let text = failed.expect_err("it failed").to_string();
+        let (started, has_started) = oneshot::channel();
+        let (go_on, may_go_on) = oneshot::channel::<()>();
+        let working = {
+            let first = first.clone();
+            tokio::spawn(async move {
+                let failed: Result<(), _> = locked(&first, |_| {
+                    Box::pin(async {
+                        started.send(()).expect("the test waits");
+                        may_go_on.await.expect("the test goes on");
+                        panic!("a fault of the application")
+                    })
+                })
+                .await;
+                failed
+            })
+        };
+        has_started.await.expect("the work starts");
+        // Another process has to wait until then.
+        let second = connect_at_most(&url, 1).await;
+        let mut other = tokio::spawn(async move {
+            Migrator::up(&second, None).await.expect("they go up");
+            second
+        });
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut other).await;
+        assert!(early.is_err(), "the lock is held");
+        go_on.send(()).expect("the work waits");
+        let text = working.await.expect("no panic").expect_err("it failed").to_string();
         assert!(text.contains("a fault of the application"), "{text}");
         // Its connection stays open, as in a pool.
-        let second = connect_at_most(&url, 1).await;
-        let up = tokio::time::timeout(Duration::from_secs(60), Migrator::up(&second, None));
-        up.await.expect("the lock is free").expect("they go up");
+        let second = tokio::time::timeout(Duration::from_secs(60), other);
+        let second = second.await.expect("the lock is free").expect("the other process starts");
         assert_eq!(number(&first, "SELECT COUNT(*) FROM auth_migration").await, all());
         first.close().await.expect("the connection closes");
         second.close().await.expect("the connection closes");

@@ -299,6 +299,59 @@ on_every_database! {
         assert_eq!(watch.take(), ["bob: Proved for the first time -+4915112345678 !bob@example.com"]);
     }
 
+    async fn a_sign_in_by_mail_and_a_hand_over_are_told(probe: Probe) {
+        let (probe, watch) = watched(probe);
+        let mail_login = async |browser: &mut Browser, address: &str| {
+            probe.clock.advance(MINUTE);
+            let asked = browser.post("/auth/login/mail", json!({ "login": address })).await;
+            assert_eq!(asked.status, 202, "{}", asked.text);
+            let token = token(&probe, MessageKind::MailLogin, address).await;
+            browser.post("/auth/login/mail/confirm", json!({ "token": token })).await
+        };
+        for (name, flow, expected) in [
+            // The address of an account that somebody else may have created. Its other address goes.
+            ("carol", "mail", "carol: Proved for the first time -second@carol.example !carol@example.com"),
+            ("dave", "link", "dave: Proved for the first time -second@dave.example !dave@example.com"),
+        ] {
+            let address = format!("{name}@example.com");
+            let new = NewAccount::username(name).with_email(address.as_str());
+            let account = probe.auth.registration().create(new, PASSWORD).await.expect("an account");
+            let second = portcullis::account::FurtherName::email(format!("second@{name}.example"));
+            probe.auth.accounts().add_name(account.id(), second.verified()).await.expect("it is added");
+            assert_eq!(watch.take(), [""; 0], "the application knows what it does itself");
+            let mut browser = probe.browser().await;
+            let answer = if flow == "mail" {
+                mail_login(&mut browser, &address).await
+            } else {
+                let asked = browser.post("/auth/verification", json!({ "email": address })).await;
+                assert_eq!(asked.status, 202, "{}", asked.text);
+                let token = token(&probe, MessageKind::VerifyAddress, &address).await;
+                browser.post("/auth/verification/confirm", json!({ "token": token })).await
+            };
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            assert_eq!(answer.json()["result"], "password_change_required", "{}", answer.text);
+            assert_eq!(watch.take(), [expected], "{flow}");
+        }
+        // Of a proved account nothing changes.
+        let (_, browser) = person(&probe, "alice").await;
+        let answer = mail_login(&mut browser.stranger(), "alice@example.com").await;
+        assert_eq!(answer.json()["result"], "session", "{}", answer.text);
+        assert_eq!(watch.take(), [""; 0]);
+        // A hook that refuses leaves the account with whoever has it, and the link is not used up.
+        let new = NewAccount::username("erin").with_email("erin@example.com");
+        probe.auth.registration().create(new, PASSWORD).await.expect("an account");
+        watch.refuse(Some(NamesCause::Proved));
+        let mut erin = probe.browser().await;
+        let answer = mail_login(&mut erin, "erin@example.com").await;
+        assert_eq!((answer.status, answer.code().as_str()), (403, "names_are_frozen"));
+        assert_eq!(erin.stranger().login("erin", PASSWORD).await.status, 200);
+        watch.refuse(None);
+        let token = token(&probe, MessageKind::MailLogin, "erin@example.com").await;
+        let answer = erin.post("/auth/login/mail/confirm", json!({ "token": token })).await;
+        assert_eq!(answer.json()["result"], "password_change_required", "{}", answer.text);
+        assert_eq!(erin.stranger().login("erin", PASSWORD).await.status, 401);
+    }
+
     async fn an_account_that_loses_a_number_to_its_owner_is_told_of_too(probe: Probe) {
         let (probe, watch) = watched(probe);
         let mut new = NewAccount::username("mallory");

@@ -1,19 +1,28 @@
 //! Connections that are open for longer than their request: they ask again who someone is, and end
 //! with the session.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::routing::get;
+use portcullis::identity::owner;
 use portcullis::session::Ended;
-use portcullis::{AuthError, ClientInfo, Factor, Identity, NotSignedIn, Portcullis};
+use portcullis::{
+    AuthError, ClientInfo, Factor, Identity, NotSignedIn, OpenTransaction, Portcullis,
+};
+use sea_orm::TransactionTrait;
 use serde_json::json;
 
 use crate::on_every_database;
 use crate::support::browser::COOKIE;
 use crate::support::call::{cookie_of, extracted};
 use crate::support::probe::{app, serve};
-use crate::support::{Browser, PASSWORD};
+use crate::support::{Browser, PASSWORD, until};
+use crate::verification::token_of;
 
 const NEW_PASSWORD: &str = "another horse battery staple";
 
@@ -33,6 +42,36 @@ async fn end(waiting: impl Future<Output = NotSignedIn>) -> NotSignedIn {
 async fn goes_on(waiting: impl Future<Output = NotSignedIn>) {
     let ended = tokio::time::timeout(Duration::from_millis(200), waiting).await;
     assert!(ended.is_err(), "{ended:?}");
+}
+
+/// Counts how often a task was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Woken {
+    fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Polls until nothing but an announcement can wake the task.
+async fn idle(waiting: &mut Pin<Box<impl Future<Output = NotSignedIn>>>, woken: &Arc<Woken>) {
+    let waker = Waker::from(Arc::clone(woken));
+    for _ in 0..600 {
+        let polled = waiting.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending(), "the session counts");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if woken.take() == 0 {
+            return;
+        }
+    }
+    panic!("it is busy for a minute");
 }
 
 async fn identity(auth: &Portcullis, browser: &Browser) -> Identity {
@@ -108,6 +147,96 @@ on_every_database! {
             assert_eq!(why(probe.auth.recheck(&identity).await), reason, "{how}");
             // Others stay.
             assert_eq!(another.1.clone().get("/me").await.status, 200);
+        }
+    }
+
+    async fn every_change_of_the_account_that_ends_its_sessions_ends_the_wait_at_once(probe: Probe) {
+        for how in [
+            "factors set", "factors removed", "password reset", "closed", "erased", "handed over",
+        ] {
+            let name = how.replace(' ', "-");
+            let address = format!("{name}@example.com");
+            let account = probe.register_with_email(&name, &address).await;
+            let accounts = probe.auth.accounts();
+            if how != "handed over" {
+                accounts.verify(account.id()).await.expect("it is verified");
+            }
+            if how == "factors removed" {
+                accounts.set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("set");
+            }
+            let account = accounts.find(account.id()).await.expect("it answers").expect("there");
+            let start = probe.auth.sessions().start(&account, &ClientInfo::default());
+            let cookie = cookie_of(&start.factor(Factor::Password).await.expect("a session"));
+            let identity: Identity = extracted(&probe.auth, &cookie).await;
+            let waiting = tokio::spawn(probe.auth.session_end(&identity, RARELY));
+            let another = probe.signed_in(&format!("{name}-2")).await;
+            assert!(!waiting.is_finished(), "{how}");
+            let mut browser = probe.browser().await;
+            let mut confirm = async |ask: &str, login: &str, path: &str, mut body: serde_json::Value| {
+                let asked = browser.post(ask, json!({ login: address })).await;
+                assert_eq!(asked.status, 202, "{how}: {}", asked.text);
+                let mail = probe.mail().await.pop().expect("a mail");
+                body["token"] = token_of(&mail).into();
+                let answer = browser.post(path, body).await;
+                assert!(answer.status < 300, "{how}: {}", answer.text);
+            };
+            match how {
+                "factors set" => {
+                    accounts.set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("set");
+                }
+                "factors removed" => {
+                    accounts.set_enrolled_factors(account.id(), []).await.expect("removed");
+                }
+                "password reset" => {
+                    let body = json!({ "password": NEW_PASSWORD });
+                    confirm("/auth/password/forgot", "login", "/auth/password/reset", body).await;
+                }
+                "closed" => {
+                    let owner = identity.owner::<owner::Close>().expect("the owner");
+                    let closed = probe.auth.own_account().close(&owner, &ClientInfo::default()).await;
+                    closed.expect("it is closed");
+                }
+                "erased" => accounts.erase(account.id()).await.expect("it is erased"),
+                _ => confirm("/auth/login/mail", "login", "/auth/login/mail/confirm", json!({})).await,
+            }
+            let waiting = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+            let reason = waiting.unwrap_or_else(|_| panic!("{how} ends nothing")).expect("no panic");
+            assert!(matches!(reason, NotSignedIn::Ended(_)), "{how}: {reason:?}");
+            assert_eq!(why(probe.auth.recheck(&identity).await), reason, "{how}");
+            assert_eq!(another.1.clone().get("/me").await.status, 200, "{how}");
+        }
+    }
+
+    async fn a_transaction_announces_only_after_a_commit_that_is_known(probe: Probe) {
+        let (account, browser) = probe.signed_in("alice").await;
+        let identity = identity(&probe.auth, &browser).await;
+        let mut waiting = Box::pin(probe.auth.session_end(&identity, RARELY));
+        let woken = Arc::new(Woken::default());
+        let change = async |txn: OpenTransaction<'_>| {
+            let accounts = probe.auth.accounts().within(txn);
+            accounts.require_password_change(account.id()).await.expect("it is required");
+        };
+        // A plain transaction: its end is not visible.
+        for commit in [false, true] {
+            idle(&mut waiting, &woken).await;
+            let txn = probe.db.begin().await.expect("a transaction");
+            change((&txn).into()).await;
+            if commit { txn.commit().await } else { txn.rollback().await }.expect("it ends");
+            assert_eq!(woken.take(), 0, "{commit}");
+        }
+        // A transaction of portcullis.
+        for commit in [false, true] {
+            idle(&mut waiting, &woken).await;
+            let txn = probe.auth.begin().await.expect("a transaction");
+            change((&txn).into()).await;
+            assert_eq!(woken.take(), 0, "before the commit");
+            if commit {
+                txn.commit().await.expect("it is committed");
+                until("it is woken", async || woken.take() > 0).await;
+            } else {
+                txn.rollback().await;
+                assert_eq!(woken.take(), 0);
+            }
         }
     }
 

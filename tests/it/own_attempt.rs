@@ -14,7 +14,10 @@ use http::HeaderMap;
 use portcullis::config::{AttemptKind, LoginIds};
 use portcullis::login::{Guess, LoginError, Verdict};
 use portcullis::message::MessageKind;
-use portcullis::{ClientInfo, Factor, PendingSession, Portcullis, Rejection, TrustedProxies};
+use portcullis::rate_limit::Quota;
+use portcullis::{
+    ClientInfo, Factor, PendingSession, Portcullis, Problem, Rejection, TrustedProxies,
+};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -321,6 +324,32 @@ on_every_database! {
         }
         let told = telling.auth.attempts().begin(Guess::Password("nobody at all"), &client()).await;
         assert!(matches!(told, Err(LoginError::TooManyAttempts { retry_after }) if retry_after == SECOND));
+    }
+
+    async fn a_rate_limit_refuses_before_an_attempt_is_taken(probe: Probe) {
+        let account = probe.register("alice").await;
+        let quota = Quota::per_minute(3);
+        let probe = probe.configured(|config| config.rate.per_principal = Some(quota));
+        let begin = async |guess: Guess<'_>| probe.auth.attempts().begin(guess, &client()).await;
+        for name in ["alice", "nobody"] {
+            // All spellings have one limit.
+            for spelling in [name.to_owned(), name.to_uppercase(), format!(" {name} ")] {
+                begin(Guess::Password(&spelling)).await.expect("it begins").withdraw().await;
+            }
+            let before = tries(&probe, "1 = 1").await;
+            let refused = begin(Guess::Password(name)).await;
+            let Err(LoginError::RateLimited(limited)) = refused else { panic!("{refused:?}") };
+            assert_eq!(limited.status(), 429);
+            assert!(limited.retry_after().is_some_and(|wait| wait <= Duration::from_secs(60)));
+            assert_eq!(tries(&probe, "1 = 1").await, before, "no attempt was taken");
+        }
+        // Other names are not affected, nor is a client with a session or a sign-in of the account.
+        for guess in [Guess::Password("bob"), Guess::PasswordOf(&account), Guess::SecondFactor(&account)] {
+            begin(guess).await.expect("it begins").withdraw().await;
+        }
+        assert_eq!(events(&probe, "kind = 'authn_login_fail'").await, 0);
+        probe.clock.advance(Duration::from_secs(60));
+        begin(Guess::Password("alice")).await.expect("it begins").withdraw().await;
     }
 
     async fn a_hardware_key_finishes_a_sign_in_and_another_sign_in_brings_no_new_attempts(probe: Probe) {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use axum::routing::get;
 use axum::{Json, Router};
 use portcullis::config::{LinkConfig, Unauthenticated};
+use portcullis::guard::RouteBody;
 use portcullis::page::{FormFeedback, LinkToken};
-use portcullis::{Factor, MessageKind, Requirement, Secret};
+use portcullis::{Factor, MessageKind, Portcullis, Requirement, Secret};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ use crate::on_every_database;
 use crate::support::browser::{Answer, COOKIE, send};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
+use crate::totp;
 
 const FORM: &str = "__Host-session-form";
 const LINK: &str = "__Host-session-link";
@@ -45,6 +47,22 @@ async fn site(probe: &Probe) -> Browser {
         .merge(danger)
         .layer(probe.auth.layer());
     Browser::new(serve(app(&probe.auth).merge(pages)).await)
+}
+
+/// Returns the paths of all routes of portcullis that take a form, without their prefix.
+fn forms(auth: &Portcullis) -> Vec<String> {
+    let optional = portcullis::anonymous::routes(auth)
+        .merge(portcullis::mail_login::routes(auth))
+        .merge(portcullis::second_factor::routes(auth));
+    let own = auth.router::<()>().auth_routes("/", auth.routes().merge(optional));
+    let routes = own.guarded_routes();
+    let described = routes.iter().filter_map(|route| route.description());
+    let forms = described.filter(|route| {
+        route.method == Method::POST
+            && matches!(route.body, RouteBody::JsonOrForm | RouteBody::OptionalJsonOrForm)
+    });
+    let id = "018f0000-0000-7000-8000-000000000000";
+    forms.map(|route| route.path.replace("{id}", id)).collect()
 }
 
 async fn feedback(form: FormFeedback) -> Json<Value> {
@@ -153,6 +171,124 @@ on_every_database! {
         leads_to(&answer, "/page?error=invalid_fields");
         leads_to(&post(&mut browser, "/auth/password/reset", &fields(PASSWORD)).await, "/");
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+    }
+
+    async fn second_factors_work_with_forms_alone(probe: Probe) {
+        let probe = with_pages(probe);
+        let account = probe.register_with_email("alice", "alice@example.com").await;
+        probe.auth.accounts().verify(account.id()).await.expect("it is verified");
+        let mut browser = site(&probe).await;
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        // The seed is for a script. Its code may come from a form.
+        let (id, secret) = totp::start(&mut browser, "phone").await;
+        let confirm = |code: &str| {
+            let fields = [("id", &*id), ("code", code), ("next", "/page?done=1"), ("back", "/page")];
+            fields.map(|(name, value)| (name, value.to_owned()))
+        };
+        let send = async |browser: &mut Browser, path: &str, fields: &[(&str, String)]| {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, &**value)).collect();
+            post(browser, path, &fields).await
+        };
+        let wrong = confirm(&totp::wrong_code(&probe, &secret));
+        let refused = send(&mut browser, "/auth/totp/confirm", &wrong).await;
+        leads_to(&refused, "/page?error=wrong_code&next=/page%3Fdone%3D1");
+        assert_eq!(shown(&browser, &refused).await["values"], json!({ "id": id }));
+        let right = confirm(&totp::code(&probe, &secret));
+        let answer = send(&mut browser, "/auth/totp/confirm", &right).await;
+        leads_to(&answer, "/page?done=1");
+        probe.clock.advance(totp::STEP);
+        // The second step of a sign-in. The login page shows its form.
+        let mut other = browser.stranger();
+        let fields = [("login", "alice"), ("password", PASSWORD), ("next", "/page?done=1")];
+        let answer = post(&mut other, "/auth/login", &fields).await;
+        leads_to(&answer, "/login?result=second_factor_required&next=/page%3Fdone%3D1");
+        assert_eq!(other.get("/me").await.status, 401);
+        let verify = |code: String| [("code", code), ("next", "/page?done=1".to_owned()), ("back", "/page".to_owned())];
+        let wrong = verify(totp::wrong_code(&probe, &secret));
+        let answer = send(&mut other, "/auth/second-factor/verify", &wrong).await;
+        leads_to(&answer, "/page?error=wrong_code&next=/page%3Fdone%3D1");
+        assert_eq!(other.get("/me").await.status, 401);
+        let right = verify(totp::code(&probe, &secret));
+        let answer = send(&mut other, "/auth/second-factor/verify", &right).await;
+        leads_to(&answer, "/page?done=1");
+        assert_eq!(other.get("/me").await.status, 200);
+        // Without a sign-in that waits, the form leads to the login page.
+        let answer = send(&mut browser.stranger(), "/auth/second-factor/verify", &right).await;
+        leads_to(&answer, "/login?next=/page");
+        probe.clock.advance(totp::STEP);
+        // The factor is removed, after it was proved again.
+        let remove = format!("/auth/totp/{id}/remove");
+        let fields = [("next", "/page?done=1"), ("back", "/page")];
+        probe.clock.advance(60 * MINUTE);
+        leads_to(&post(&mut other, &remove, &fields).await, "/again?next=/page");
+        let right = verify(totp::code(&probe, &secret));
+        leads_to(&send(&mut other, "/auth/reauthenticate", &right).await, "/page?done=1");
+        leads_to(&post(&mut other, &remove, &fields).await, "/page?done=1");
+        let answer = post(&mut other, &remove, &fields).await;
+        leads_to(&answer, "/page?error=authenticator_not_found&next=/page%3Fdone%3D1");
+        assert_eq!(other.stranger().login("alice", PASSWORD).await.json()["result"], "session");
+    }
+
+    async fn a_sign_in_by_mail_and_a_phone_number_work_with_forms_alone(probe: Probe) {
+        let mut probe = with_pages(probe);
+        let texts = probe.notifier.clone();
+        probe.auth = probe.rebuilt(|builder| {
+            builder.text_messages(texts).configure(|config| {
+                config.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
+                config.mail.links = LinkConfig::in_query();
+            })
+        });
+        let account = probe.register_with_email("alice", "alice@example.com").await;
+        probe.auth.accounts().verify(account.id()).await.expect("it is verified");
+        let mut browser = site(&probe).await;
+        let fields = |name: &'static str, value: String| {
+            [(name, value), ("next", "/page?done=1".to_owned()), ("back", "/page".to_owned())]
+        };
+        let send = async |browser: &mut Browser, path: &str, fields: &[(&str, String)]| {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, &**value)).collect();
+            post(browser, path, &fields).await
+        };
+        let sent = async |kind: MessageKind| {
+            let mail = probe.mail().await.into_iter().rfind(|mail| mail.kind == kind);
+            mail.expect("a message")
+        };
+        // By the code, and then by the link in another browser.
+        let ask = fields("login", "alice".to_owned());
+        let answer = send(&mut browser, "/auth/login/mail", &ask).await;
+        leads_to(&answer, "/page?result=mail_sent&next=/page%3Fdone%3D1");
+        let mail = sent(MessageKind::MailLogin).await;
+        let code = mail.value("code").expect("a code").to_owned();
+        let wrong: String =
+            code.bytes().map(|digit| char::from(b'0' + (digit - b'0' + 1) % 10)).collect();
+        let answer = send(&mut browser, "/auth/login/mail/confirm", &fields("code", wrong)).await;
+        leads_to(&answer, "/page?error=wrong_code&next=/page%3Fdone%3D1");
+        assert_eq!(browser.get("/me").await.status, 401);
+        let link = token(&probe, MessageKind::MailLogin).await;
+        let mut elsewhere = browser.stranger();
+        let answer = send(&mut elsewhere, "/auth/login/mail/confirm", &fields("token", link)).await;
+        leads_to(&answer, "/page?result=other_browser&next=/page%3Fdone%3D1");
+        assert_eq!(elsewhere.get("/me").await.status, 401);
+        let right = fields("code", code);
+        leads_to(&send(&mut browser, "/auth/login/mail/confirm", &right).await, "/page?done=1");
+        assert_eq!(browser.get("/me").await.status, 200);
+        // A phone number.
+        let number = fields("phone", "+4915112345678".to_owned());
+        leads_to(&send(&mut browser, "/auth/phone", &number).await, "/page?done=1");
+        let text = sent(MessageKind::PhoneChangeConfirm).await.text;
+        let digits = text.split(|c: char| !c.is_ascii_digit()).find(|digits| digits.len() >= 6);
+        let code = digits.expect("a code").to_owned();
+        let wrong: String =
+            code.bytes().map(|digit| char::from(b'0' + (digit - b'0' + 1) % 10)).collect();
+        let answer = send(&mut browser, "/auth/phone/confirm", &fields("code", wrong)).await;
+        leads_to(&answer, "/page?error=wrong_code&next=/page%3Fdone%3D1");
+        let answer = send(&mut browser, "/auth/phone/confirm", &fields("code", code)).await;
+        leads_to(&answer, "/page?done=1");
+        let phone = "SELECT phone FROM auth_account WHERE username = 'alice'";
+        assert_eq!(probe.text(phone).await.as_deref(), Some("+4915112345678"));
+        let bad = fields("phone", "+1".to_owned());
+        let refused = send(&mut browser, "/auth/phone", &bad).await;
+        leads_to(&refused, "/page?error=invalid_fields&next=/page%3Fdone%3D1");
+        assert_eq!(shown(&browser, &refused).await["values"], json!({ "phone": "+1" }));
     }
 
     async fn a_refused_form_is_shown_again_with_its_message_and_what_was_typed(probe: Probe) {
@@ -277,14 +413,11 @@ on_every_database! {
 
         let secrets = [
             "password", "token", "code", "new_password", "current_password", "new_password_again",
-            "scope", "transport",
+            "scope", "transport", "method", "browser_token", "captcha", "captcha_id",
         ];
-        for path in [
-            "/login", "/register", "/reauthenticate", "/password", "/password/forgot",
-            "/password/reset", "/password/reset/check", "/verification", "/verification/confirm",
-            "/email", "/email/confirm", "/email/undo", "/login-names", "/login-names/confirm",
-            "/login-names/undo", "/sessions/end", "/session/anonymous",
-        ] {
+        let paths = forms(&probe.auth);
+        assert!(paths.len() > 25, "{paths:?}");
+        for path in paths {
             for name in secrets {
                 let fields = [(name, "s3cret"), ("unknown", "s3cret"), ("back", "/page")];
                 let refused = post(&mut browser, &format!("/auth{path}"), &fields).await;

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::Method;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, any, any_service, delete, get, options, post, put};
 use axum::{Extension, Router};
+use portcullis::session::Transport;
 use portcullis::test_kit::TestClient;
 use portcullis::{
-    Account, Factor, GuardedRoute, GuardedRouter, Identity, Portcullis, Requirement, public,
+    Account, ClientInfo, Factor, GuardedRoute, GuardedRouter, Identity, Portcullis, Requirement,
+    public,
 };
 
 use crate::on_every_database;
 use crate::support::Probe;
+use crate::support::call::{call, cookie_of, request};
 
 portcullis::permissions! {
     doc: Read, Write;
@@ -735,9 +739,94 @@ on_every_database! {
         assert_eq!((answer.status().as_u16(), answer.code().as_str()), (401, "wrong_stage"));
     }
 
+    async fn a_path_without_a_route_is_a_problem_below_the_mount_only(probe: Probe) {
+        let auth = &probe.auth;
+        let own = || auth.routes::<()>();
+        let part = || portcullis::login::routes::<()>(auth);
+        let rest = || portcullis::own_session::routes::<()>(auth);
+        let fall = || Router::new().fallback(async || "the router's own");
+        let spa = || get(async || "the page");
+        let plain = Router::new().nest("/auth", own().fallback(portcullis::not_found));
+        let apps: [(&str, Router, &str, &str); 9] = [
+            ("plain", plain.layer(auth.layer()), "/auth", ""),
+            ("guarded", auth.router().auth_routes("/auth", own()).into_router(), "/auth", ""),
+            ("slash", auth.router().auth_routes("/auth/", own()).into_router(), "/auth", ""),
+            (
+                "fallback",
+                auth.router().fallback(spa(), public()).auth_routes("/auth", own()).into_router(),
+                "/auth",
+                "the page",
+            ),
+            (
+                "two calls",
+                auth.router().auth_routes("/auth", part()).auth_routes("/auth", rest()).into_router(),
+                "/auth",
+                "",
+            ),
+            (
+                "merged",
+                auth.router()
+                    .auth_routes("/auth", part())
+                    .merge(auth.router().auth_routes("/auth", rest()))
+                    .into_router(),
+                "/auth",
+                "",
+            ),
+            (
+                "nested",
+                auth.router().nest("/api", auth.router().auth_routes("/auth", own())).into_router(),
+                "/api/auth",
+                "",
+            ),
+            (
+                "with state",
+                auth.router().auth_routes("/auth", auth.routes::<u8>()).with_state(1).into_router(),
+                "/auth",
+                "",
+            ),
+            (
+                "beside a router",
+                auth.router().auth_routes("/auth", own()).danger_unguarded("/old", fall()).into_router(),
+                "/auth",
+                "",
+            ),
+        ];
+        let account = probe.register("nova").await;
+        let clients = [auth.test().nobody(), auth.test().login_as(&account).into_client()];
+        for (name, app, mount, elsewhere) in apps {
+            for client in &clients {
+                for path in ["/nothing", "/nothing/below", "/session/nothing"] {
+                    let answer = client.get(&format!("{mount}{path}")).send(&app).await;
+                    assert_eq!((answer.status().as_u16(), answer.code().as_str()), (404, "route_not_found"), "{name} {path}");
+                    assert_eq!(answer.headers()["content-type"], "application/problem+json", "{name}");
+                }
+                let answer = client.get("/nothing").send(&app).await;
+                let expected = if elsewhere.is_empty() { 404 } else { 200 };
+                assert_eq!((answer.status().as_u16(), answer.text().as_str()), (expected, elsewhere), "{name}");
+            }
+            let signed_in = clients[1].get(&format!("{mount}/session")).send(&app).await;
+            assert_eq!(signed_in.status(), 200, "{name}");
+        }
+        // A route of the application below the mount is still found, and so is a fallback that was
+        // there first. A prefix with a parameter gets none.
+        let app: Router = auth
+            .router()
+            .auth_routes("/auth", own())
+            .route("/auth/extra", get(hello), public())
+            .auth_routes("/{tenant}/auth", part())
+            .into_router();
+        let nobody = &clients[0];
+        assert_eq!(nobody.get("/auth/extra").send(&app).await.status(), 200);
+        assert_eq!(nobody.get("/acme/auth/nothing").send(&app).await.text(), "");
+        let app: Router =
+            auth.router().auth_routes("/auth", own()).danger_unguarded("/auth", fall()).into_router();
+        assert_eq!(nobody.get("/auth/nothing").send(&app).await.text(), "the router's own");
+    }
+
     async fn an_ended_session_and_two_credentials_are_told_apart_for_a_caller(probe: Probe) {
         use portcullis::guard::{Caller, any_session};
 
+        let probe = probe.configured(|config| config.service.bearer = true);
         let auth = &probe.auth;
         let app: Router = auth
             .router()
@@ -751,6 +840,34 @@ on_every_database! {
         assert_eq!(client.get("/who").send(&app).await.text(), "None");
         let answer = client.get("/any").send(&app).await;
         assert_eq!((answer.status().as_u16(), answer.code().as_str()), (401, "session_ended"));
+        // Two bearer tokens, and a bearer token beside the cookie of another session. Each of them
+        // counts alone.
+        let bearer = async || {
+            let start = auth.sessions().start(&account, &ClientInfo::default());
+            let issued = start.transport(Transport::Bearer).await.expect("a session");
+            format!("Bearer {}", issued.token().expect("a token"))
+        };
+        let cookie = async || {
+            let start = auth.sessions().start(&account, &ClientInfo::default());
+            cookie_of(&start.await.expect("a session"))
+        };
+        let (one, other, cookie) = (bearer().await, bearer().await, cookie().await);
+        for (headers, expected) in [
+            (vec![("authorization", &one)], (200, "")),
+            (vec![("cookie", &cookie)], (200, "")),
+            (vec![("authorization", &one), ("authorization", &other)], (400, "multiple_credentials")),
+            (vec![("authorization", &one), ("cookie", &cookie)], (400, "multiple_credentials")),
+        ] {
+            for path in ["/who", "/any"] {
+                let mut request = request("GET", path);
+                for (name, value) in &headers {
+                    request = request.header(*name, value.as_str());
+                }
+                let answer = call(&app, request.body(Body::empty()).expect("a request")).await;
+                let code = if answer.status == 200 { String::new() } else { answer.code() };
+                assert_eq!((answer.status, code.as_str()), expected, "{path} {headers:?}");
+            }
+        }
     }
 
     async fn what_another_site_sends_does_not_change_anything_on_a_public_route(probe: Probe) {
@@ -803,6 +920,30 @@ on_every_database! {
             }
             assert_eq!(runs.take(), 6, "{path}");
         }
+        // A WebSocket handshake is a GET that a page of another site could use.
+        let open = async |client: &TestClient, path: &str, header: (&str, &str)| {
+            let request = client.get(path).header("upgrade", "websocket");
+            let request = request.header("connection", "upgrade");
+            let request = request.without_header("sec-fetch-site").without_header("origin");
+            request.header(header.0, header.1).send(&app).await
+        };
+        for path in ["/public", "/files/x", "/nowhere"] {
+            for client in [&nobody, &client] {
+                for header in cross_site {
+                    let answer = open(client, path, header).await;
+                    assert_eq!(answer.status(), 403, "{path} {header:?}");
+                    assert_eq!(answer.code(), "cross_site_request");
+                }
+                assert_eq!(runs.take(), 0, "{path}");
+                let ours = [("sec-fetch-site", "same-origin"), ("x-no", "header")];
+                for header in ours {
+                    assert_eq!(open(client, path, header).await.status(), 200, "{path} {header:?}");
+                }
+                assert_eq!(runs.take(), ours.len(), "{path}");
+            }
+        }
+        assert_eq!(open(&nobody, "/anywhere", cross_site[0]).await.status(), 200);
+        assert_eq!(runs.take(), 1);
         // Nobody's visitor session is started for it either.
         assert_eq!(send(&nobody, "POST", "/visitor", cross_site[0]).await.code(), "cross_site_request");
         assert_eq!(runs.take(), 0);

@@ -254,6 +254,30 @@ on_every_database! {
         assert_eq!(verify(&mut other, &code(&probe, &secret)).await.status, 200);
     }
 
+    async fn a_lock_lasts_a_day_and_the_owner_is_told(probe: Probe) {
+        let (_, browser, secret) = person(&probe, "alice").await;
+        let mut other = waiting(&browser, "alice").await;
+        let told = async |probe: &Probe| {
+            let sent = probe.mail().await;
+            let locks = sent.iter().filter(|mail| mail.kind == MessageKind::SecondFactorLocked);
+            locks.map(|mail| (mail.to.as_str().to_owned(), mail.value("minutes").map(str::to_owned))).collect::<Vec<_>>()
+        };
+        for _ in 0..15 {
+            check(&verify(&mut other, &wrong_code(&probe, &secret)).await, 403, "wrong_code");
+            // The waiting times between attempts are over, and the window is not.
+            probe.clock.advance(STEP);
+        }
+        assert_eq!(told(&probe).await, [("alice@example.com".to_owned(), Some("1440".to_owned()))]);
+        probe.clock.advance(23 * 60 * MINUTE);
+        let mut other = waiting(&browser, "alice").await;
+        check(&verify(&mut other, &code(&probe, &secret)).await, 403, "wrong_code");
+        probe.clock.advance(61 * MINUTE);
+        let mut other = waiting(&browser, "alice").await;
+        assert_eq!(verify(&mut other, &code(&probe, &secret)).await.status, 200);
+        // A refused attempt locks nothing, and tells nobody again.
+        assert_eq!(told(&probe).await.len(), 1);
+    }
+
     async fn a_lock_is_told_only_if_that_is_configured(probe: Probe) {
         let probe = probe.configured(|config| {
             without_delays(config);

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
+use axum::routing::{get, post};
 use portcullis::session_data::{MAX_SESSION_DATA, SessionDataError};
-use portcullis::{AnonymousSession, Identity, Problem, Session};
-use portcullis::{Portcullis, Rejection};
+use portcullis::{
+    AnonymousSession, ClientInfo, Factor, Identity, Issued, PendingSession, Portcullis, Problem,
+    Rejection, Session,
+};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -64,10 +66,21 @@ async fn too_late(
     Ok(format!("{value:?}"))
 }
 
+/// A second factor that the application has checked itself.
+async fn finish(
+    auth: Portcullis,
+    pending: PendingSession,
+    client: ClientInfo,
+) -> Result<(Issued, &'static str), Rejection> {
+    let outcome = auth.login().finish(&pending, Factor::Totp, &client).await?;
+    Ok((outcome.into_issued(), "finished"))
+}
+
 async fn browser(probe: &Probe) -> Browser {
     let app = Router::new()
         .route("/data", get(read).post(write).delete(remove))
         .route("/visitor", get(visitor_read).post(visitor_write))
+        .route("/finish", post(finish))
         .route("/late-read", get(too_late).with_state(false))
         .route("/late-write", get(too_late).with_state(true))
         .merge(crate::support::probe::app(&probe.auth))
@@ -155,6 +168,32 @@ on_every_database! {
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session_data").await, 1);
         assert_eq!(alice.login("bob", PASSWORD).await.status, 200);
         assert_eq!(alice.get("/data").await.text, "nothing", "somebody else");
+    }
+
+    async fn data_of_a_visitor_goes_through_a_sign_in_with_two_steps(probe: Probe) {
+        for (name, way) in [("alice", "own"), ("bob", "mounted")] {
+            let (account, _, secret) = crate::totp::person(&probe, name).await;
+            let mut browser = browser(&probe).await;
+            assert_eq!(browser.post_empty("/auth/session/anonymous").await.status, 201);
+            assert_eq!(put(&mut browser, "/visitor", "cart").await, 200);
+            let visitor = browser.clone();
+            let first = browser.login(name, PASSWORD).await;
+            assert_eq!(first.json()["result"], "second_factor_required", "{}", first.text);
+            let waiting = browser.clone();
+            let answer = if way == "own" {
+                browser.post_empty("/finish").await
+            } else {
+                crate::totp::verify(&mut browser, &crate::totp::code(&probe, &secret)).await
+            };
+            assert_eq!(answer.status, 200, "{way}: {}", answer.text);
+            assert_eq!(browser.get("/me").await.text, account.id().to_string());
+            assert_eq!(browser.get("/data").await.text, "\"cart\"", "{way}");
+            // The sessions before have ended, and nobody reads the data with them.
+            assert_eq!(visitor.clone().get("/visitor").await.status, 401, "{way}");
+            assert_eq!(waiting.clone().get("/data").await.status, 401, "{way}");
+            assert_eq!(browser.delete("/data").await.status, 200);
+            probe.clock.advance(crate::totp::STEP);
+        }
     }
 
     async fn it_ends_with_the_session_for_every_request_that_still_holds_it(probe: Probe) {

@@ -16,6 +16,7 @@ use portcullis::login::{Credentials, LoginError, LoginOutcome};
 use portcullis::message::MessageKind;
 use portcullis::port::{HookFuture, MembershipSource, SourceMembership};
 use portcullis::registration::Application;
+use portcullis::second_factor::{FactorCode, SecondFactorError};
 use portcullis::session::SessionError;
 use portcullis::{
     Account, AccountId, ClientInfo, Factor, Identity, Issued, PendingSession, Portcullis, Problem,
@@ -32,6 +33,8 @@ use crate::support::call::{cookie_of, extracted};
 use crate::support::log::Log;
 use crate::support::probe::{app, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe};
+use crate::totp;
+use crate::verification::token_of;
 
 /// Records which hooks were called, and the requests for memberships.
 #[derive(Clone, Default)]
@@ -562,6 +565,190 @@ on_every_database! {
         assert_eq!(own(&mut browser, "bob", "").await.0, 200);
         assert_ne!(browser.get("/lineage").await.text, lineage, "nothing goes on for another account");
         assert_eq!(first.clone().get("/me").await.code(), "session_ended");
+    }
+
+    async fn a_mounted_second_factor_finishes_a_sign_in_like_any_other(probe: Probe) {
+        let (auth, seen) = seeing(&probe);
+        let (_, browser, secret) = totp::person(&probe, "alice").await;
+        let mut other = browser.at(serve(app(&auth)).await).stranger();
+        assert_eq!(other.login("alice", PASSWORD).await.json()["result"], "second_factor_required");
+        assert_eq!(seen.take(), ["before SecondFactor password"]);
+        let before = events(&probe, "authn_login_success").await;
+        let wrong = totp::verify(&mut other, &totp::wrong_code(&probe, &secret)).await;
+        assert_eq!((wrong.status, wrong.code().as_str()), (403, "wrong_code"));
+        assert_eq!(seen.take(), [""; 0]);
+        assert_eq!(events(&probe, "authn_new_device").await, 0, "not in yet");
+        assert_eq!(other.device, None);
+        let waiting = other.cookie.clone().expect("a cookie");
+        let answer = totp::verify(&mut other, &totp::code(&probe, &secret)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert!(other.device.is_some(), "the device is known");
+        assert_eq!(seen.take(), ["before Session password+totp", "after", "memberships"]);
+        assert_eq!(events(&probe, "authn_login_success").await, before + 1);
+        assert_eq!(events(&probe, "authn_new_device").await, 1);
+        let told = probe.mail().await;
+        assert!(told.iter().any(|mail| mail.kind == MessageKind::NewDevice), "the owner hears of it");
+        // The pending sign-in has ended, so it cannot make a second session.
+        probe.clock.advance(totp::STEP);
+        let answer = totp::verify(&mut other.with_cookie(&waiting), &totp::code(&probe, &secret)).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "session_ended"));
+        // The device is known the next time.
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(totp::verify(&mut other, &totp::code(&probe, &secret)).await.status, 200);
+        assert_eq!(events(&probe, "authn_new_device").await, 1);
+    }
+
+    async fn a_mounted_second_factor_keeps_what_was_chosen_at_the_beginning(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        let (_, browser, secret) = totp::person(&probe, "alice").await;
+        for remember in [false, true] {
+            let mut other = browser.stranger();
+            let body = json!({ "login": "alice", "password": PASSWORD, "remember": remember });
+            assert_eq!(other.post("/auth/login", body).await.status, 200);
+            let answer = totp::verify(&mut other, &totp::code(&probe, &secret)).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            let lines = answer.set_cookies();
+            let line = lines.iter().find(|line| line.starts_with("__Host-session="));
+            let line = line.expect("a session cookie").to_lowercase();
+            assert_eq!(line.contains("max-age"), remember, "{line}");
+            probe.clock.advance(totp::STEP);
+        }
+        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+        let answer = browser.stranger().post("/auth/login", body).await;
+        let token = answer.json()["token"].as_str().expect("a token").to_owned();
+        let code = json!({ "code": totp::code(&probe, &secret) });
+        let request = browser.stranger().request(Method::POST, "/auth/second-factor/verify");
+        let request = request.json(&code).header("authorization", format!("Bearer {token}"));
+        let answer = send(request).await;
+        assert_eq!((answer.status, answer.cookie()), (200, None), "{}", answer.text);
+        assert!(answer.json()["token"].is_string(), "{}", answer.text);
+    }
+
+    async fn a_session_limit_uses_up_no_code(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.session.max_per_account = Some(1);
+            config.session.at_limit = AtLimit::Refuse;
+        });
+        let (_, mut browser, secret) = totp::person(&probe, "alice").await;
+        let mut other = browser.stranger();
+        assert_eq!(other.login("alice", PASSWORD).await.status, 200);
+        let code = totp::code(&probe, &secret);
+        for _ in 0..10 {
+            let answer = totp::verify(&mut other, &code).await;
+            assert_eq!((answer.status, answer.code().as_str()), (409, "session_limit"));
+        }
+        assert_eq!(browser.post_empty("/auth/logout").await.status, 204);
+        let answer = totp::verify(&mut other, &code).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(other.get("/me").await.status, 200);
+    }
+
+    async fn a_step_up_by_a_code_keeps_the_end_and_the_ceiling(probe: Probe) {
+        let (account, _, secret) = totp::person(&probe, "alice").await;
+        let auth = &probe.auth;
+        let client = ClientInfo::default();
+        let account = auth.accounts().find(account.id()).await.expect("it answers").expect("alice");
+        let ceiling = [portcullis::Permission::parse("doc:read").expect("a permission")];
+        let start = auth.sessions().start(&account, &client).ceiling(ceiling).remember(false);
+        let before = identity_of(auth, &start.await.expect("a session")).await;
+        probe.clock.advance(Duration::from_secs(3_600));
+        let code = || FactorCode::totp(totp::code(&probe, &secret));
+        let stepped_up = auth.second_factor().step_up(&before, code(), &client).await;
+        let after = identity_of(auth, &stepped_up.expect("a step-up").issued).await;
+        assert_ne!(after.session().id(), before.session().id());
+        assert_eq!(after.session().expires_at(), before.session().expires_at());
+        assert_eq!(format!("{:?}", after.ceiling()), format!("{:?}", before.ceiling()));
+        assert!(after.ceiling().is_some());
+        assert_eq!(after.session().lineage_id(), before.session().lineage_id());
+        assert_eq!(after.session().factors().passed_at(Factor::Totp), Some(probe.auth_now()));
+        // The first session has been replaced. Its step-up is refused, and uses up no code.
+        probe.clock.advance(totp::STEP);
+        let again = auth.second_factor().step_up(&before, code(), &client).await;
+        assert!(matches!(again, Err(SecondFactorError::Session(_))), "{again:?}");
+        let next = auth.second_factor().step_up(&after, code(), &client).await;
+        assert!(next.is_ok(), "{next:?}");
+    }
+
+    async fn a_replaced_session_is_refused_before_its_password_is_compared(probe: Probe) {
+        let account = probe.register("alice").await;
+        let (auth, client) = (&probe.auth, ClientInfo::default());
+        let issued = auth.sessions().start(&account, &client).await.expect("a session");
+        let before = identity_of(auth, &issued).await;
+        let issued = auth.login().reauthenticate(&before, PASSWORD, &client).await.expect("a session");
+        let after = identity_of(auth, &issued).await;
+        for password in [PASSWORD, "wrong"] {
+            let refused = auth.login().reauthenticate(&before, password, &client).await;
+            assert!(matches!(refused, Err(LoginError::Session(SessionError::Ended))), "{refused:?}");
+            let refused = auth.login().step_up(&before, Factor::Password, &client).await;
+            assert!(matches!(refused, Err(LoginError::Session(SessionError::Ended))), "{refused:?}");
+        }
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_attempt").await, 1, "no attempt was taken");
+        let wrong = auth.login().reauthenticate(&after, "wrong", &client).await;
+        assert!(matches!(wrong, Err(LoginError::WrongPassword)), "{wrong:?}");
+    }
+
+    async fn every_way_to_sign_in_ends_the_session_before_at_every_stage(probe: Probe) {
+        let browser = browser_of(&probe.auth).await;
+        let stages = [
+            (Stage::Anonymous, "not_signed_in"),
+            (Stage::PendingSecondFactor, "second_factor_required"),
+            (Stage::MustChangePassword, "password_change_required"),
+            (Stage::MustEnrol, "enrolment_required"),
+            (Stage::Full, ""),
+        ];
+        for (number, (stage, before)) in stages.into_iter().enumerate() {
+            let old = probe.register(&format!("old-{number}")).await;
+            for flow in ["register", "password", "own", "mail", "verification"] {
+                let what = format!("{stage:?} {flow}");
+                let sessions = probe.auth.sessions();
+                let client = ClientInfo::default();
+                let start = match stage {
+                    Stage::Anonymous => sessions.start_anonymous(&client),
+                    stage => sessions.start(&old, &client).stage(stage),
+                };
+                let cookie = cookie_of(&start.await.expect("it starts"));
+                let (_, cookie) = cookie.split_once('=').expect("a cookie");
+                let mut browser = browser.stranger().with_cookie(cookie);
+                let unfinished = browser.clone();
+                assert_eq!(browser.clone().get("/me").await.code(), before, "{what}");
+                let name = format!("{flow}-{number}");
+                let address = format!("{name}@example.com");
+                if flow != "register" {
+                    let account = probe.register_with_email(&name, &address).await;
+                    if flow != "verification" {
+                        probe.auth.accounts().verify(account.id()).await.expect("it is verified");
+                    }
+                }
+                let answer = match flow {
+                    "register" => {
+                        let body = json!({ "username": name, "password": PASSWORD });
+                        browser.post("/auth/register", body).await
+                    }
+                    "password" => browser.login(&name, PASSWORD).await,
+                    "own" => {
+                        let request = browser.request(Method::POST, "/own").header("who", &name);
+                        browser.send(request).await
+                    }
+                    flow => {
+                        let (path, body) = match flow {
+                            "mail" => ("/auth/login/mail", json!({ "login": address })),
+                            _ => ("/auth/verification", json!({ "email": address })),
+                        };
+                        let asked = browser.post(path, body).await;
+                        assert_eq!(asked.status, 202, "{what}: {}", asked.text);
+                        let mail = probe.mail().await.pop().expect("a mail");
+                        assert_eq!(mail.to.as_str(), address);
+                        let body = json!({ "token": token_of(&mail) });
+                        browser.post(&format!("{path}/confirm"), body).await
+                    }
+                };
+                assert!(answer.status < 300, "{what}: {}", answer.text);
+                assert_ne!(browser.cookie, unfinished.cookie, "{what}");
+                let expected = if flow == "verification" { "password_change_required" } else { "" };
+                assert_eq!(browser.get("/me").await.code(), expected, "{what}");
+                assert_eq!(unfinished.clone().get("/me").await.code(), "session_ended", "{what}");
+            }
+        }
     }
 
     async fn registering_over_an_unfinished_sign_in_ends_it(probe: Probe) {

@@ -252,10 +252,12 @@ fn has(code: &str, word: &str) -> bool {
     })
 }
 
-/// Refuses these words outside of the files that may use them.
+/// Refuses these words outside of the files that may use them. A name that starts with `/` stands
+/// for all files of this name.
 fn only_in<'a>(allowed: &'a [&'a str], words: &'a [&'a str]) -> impl Fn(&File) -> Vec<String> + 'a {
     move |file| {
-        if allowed.iter().any(|allowed| file.path.ends_with(allowed)) {
+        let all_of_name = |name: &str| name.starts_with('/') && file.path.ends_with(name);
+        if allowed.iter().any(|allowed| file.path == *allowed || all_of_name(allowed)) {
             return Vec::new();
         }
         let found = words.iter().filter(|word| has(&file.code, word));
@@ -579,6 +581,74 @@ fn one_function_makes_the_session_of_a_sign_in() {
     check(inserts, "session/mod.rs", "store::insert(txn, row).await?;");
     let entity = only_in(&["session/store.rs"], &["session::entity::ActiveModel"]);
     check(entity, "login/mod.rs", "session::entity::ActiveModel::from(row)");
+    // The store's function cannot be called from elsewhere under another name.
+    let store = sources().iter().find(|file| file.path == "session/store.rs").expect("the store");
+    assert!(
+        store.code.contains("pub(super) async fn insert<"),
+        "other modules can insert sessions"
+    );
+}
+
+#[test]
+fn few_files_start_a_session_and_each_has_a_reason() {
+    let homes = [
+        // Sign-ins.
+        "flow/sign_in.rs",
+        // What the application starts itself.
+        "session/mod.rs",
+        // The session goes on, under a new epoch or after a step-up.
+        "flow/address.rs",
+        "flow/factors.rs",
+        "password_change/mod.rs",
+    ];
+    let rule = only_in(&homes, &["StartSession::new"]);
+    check(&rule, "login/mod.rs", "StartSession::new(context, context.db(), client)");
+    check(&rule, "mail_login/mod.rs", "crate::session::StartSession::new(context, db, client)");
+    // These flows change the row of the account first, and so lock it themselves.
+    let homes = [
+        "flow/sign_in.rs",
+        "mail_login/create.rs",
+        "mail_login/mod.rs",
+        "password_change/mod.rs",
+        "registration/mod.rs",
+        "verification/mod.rs",
+    ];
+    let rule = only_in(&homes, &["by_the_flow"]);
+    check(rule, "login/mod.rs", "session.make(txn, Locked::by_the_flow()).await?");
+}
+
+/// Returns the arms for "everything else" that end in a session.
+fn wildcard_sessions(file: &File) -> Vec<String> {
+    let words = ["LoginOutcome::Session", "SignedIn", ".make(", ".issue()", "Stage::Full"];
+    let arms = file.code.match_indices("_ =>").filter(|(at, _)| {
+        let before = file.code[..*at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    });
+    let ends = |(at, start): (usize, &str)| {
+        let mut depth = 0_i32;
+        let rest = &file.code[at + start.len()..];
+        let end = rest.find(|c: char| {
+            depth += i32::from("({[".contains(c)) - i32::from(")}]".contains(c));
+            depth < 0 || depth == 0 && c == ','
+        });
+        let arm = &rest[..end.unwrap_or(rest.len())];
+        let word = words.iter().find(|word| arm.contains(**word))?;
+        Some(format!("{}: an arm `_ =>` ends in `{word}`", file.path))
+    };
+    arms.filter_map(ends).collect()
+}
+
+#[test]
+fn no_arm_for_everything_else_ends_in_a_session() {
+    let outcome = "match stage { Stage::MustEnrol => wait(), _ => LoginOutcome::Session(issued) }";
+    check(wildcard_sessions, "flow/sign_in.rs", outcome);
+    let block = "match outcome { Outcome::Wrong => refuse(), _ => { let made = session.make(txn, locked).await?; } }";
+    check(wildcard_sessions, "login/mod.rs", block);
+    // What follows the match is not part of the arm.
+    let after = File::new("a.rs", "match a { B => 1, _ => 2 }; start.issue()");
+    assert!(wildcard_sessions(&after).is_empty());
+    let sign_in = fs::read_to_string(root().join("src/flow/sign_in.rs")).expect("it is read");
+    assert!(sign_in.contains("#![deny(clippy::wildcard_enum_match_arm)]"));
 }
 
 #[test]
@@ -593,8 +663,40 @@ fn only_a_transaction_tells_of_what_was_recorded() {
         "attempt/watch.rs",
     ];
     check(only_in(&homes, &["trace()", "trace_uncommitted"]), "login/mod.rs", "event.trace();");
+    // What is announced or counted has happened. Only the end of a transaction knows that.
+    let homes = ["base/announcement.rs", "base/event.rs", "session/issue.rs"];
+    check(only_in(&homes, &["announce("]), "login/mod.rs", "announce(None, Some(session));");
     let outbox = ["outbox/mod.rs", "outbox/deliver.rs"];
     check(only_in(&outbox, &["deliver_soon"]), "login/mod.rs", "outbox::deliver_soon(context);");
+}
+
+#[test]
+fn few_files_count_without_an_event() {
+    let homes = [
+        // Requests and attempts that were refused, which change no row.
+        "attempt/mod.rs",
+        "attempt/queue.rs",
+        "audit_log/mod.rs",
+        "password/mod.rs",
+        "rate_limit/mod.rs",
+        // A refused attempt without a row of its own, after the commit.
+        "attempt/ticket.rs",
+        // A rotation, after the statement that is its own transaction.
+        "identity/request_identity/turn.rs",
+    ];
+    let rule = |file: &File| {
+        let imports = names_after(&file.code, "crate::base::event::");
+        let counts = imports.iter().any(|name| name == "count");
+        let misplaced = counts && !homes.contains(&&*file.path);
+        misplaced.then(|| format!("{} counts by itself", file.path)).into_iter().collect()
+    };
+    check(rule, "login/mod.rs", "use crate::base::event::{DENIED, Event, count};");
+    check(rule, "login/mod.rs", "crate::base::event::count(DENIED);");
+    for home in homes {
+        let file = sources().iter().find(|file| file.path == home).expect("the file is there");
+        let counts = names_after(&file.code, "crate::base::event::").contains(&"count".to_owned());
+        assert!(counts, "{home} counts nothing any more");
+    }
 }
 
 #[test]

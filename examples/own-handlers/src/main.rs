@@ -2,8 +2,9 @@
 //! sessions, all in the application's own handlers. No route of portcullis is mounted. You can call the
 //! other flows in the same way.
 //!
-//! Two handlers show means of the application's own: a second factor that portcullis does not know (the code
-//! of a key), and a question that a visitor without an account has to answer.
+//! Three handlers show means of the application's own: a password that a directory knows, a second factor
+//! that portcullis does not know (the code of a key), and a question that a visitor without an account has to
+//! answer.
 //!
 //! The application chooses bodies, paths and answers. A handler that signs someone in must do two
 //! things that the mounted routes do too:
@@ -24,6 +25,12 @@
 //! $ curl -b jar -c jar $url/sessions
 //! $ curl -b jar -c jar -X DELETE $url/session
 //! $ curl -c jar --json '{ "name": "alice", "password": "correct horse battery" }' $url/session
+//! ```
+//!
+//! A password of the directory. The account must exist, and needs no password here:
+//!
+//! ```text
+//! $ curl -c jar --json '{ "name": "alice", "password": "password of the directory" }' $url/directory-session
 //! ```
 //!
 //! A key as the second factor. Setting it up ends the sessions of the account:
@@ -56,7 +63,7 @@ use axum::{Json, Router};
 use portcullis::account::NewAccount;
 use portcullis::challenge::ChallengeError;
 use portcullis::identity::owner;
-use portcullis::login::{Credentials, Guess, LoginOutcome, Verdict};
+use portcullis::login::{Credentials, Guess, LoginError, LoginOutcome, Verdict};
 use portcullis::registration::Application;
 use portcullis::session::SessionError;
 use portcullis::{
@@ -105,6 +112,7 @@ fn app(auth: &Portcullis) -> Router {
     auth.router()
         .route("/people", post(register), public())
         .route("/session", post(sign_in).delete(sign_out), public())
+        .route("/directory-session", post(sign_in_by_directory), public())
         .route("/reauthenticate", post(reauthenticate), Requirement::signed_in())
         .route("/me", get(me), Requirement::signed_in())
         .route("/my-password", post(change_password), Requirement::signed_in())
@@ -152,6 +160,36 @@ async fn sign_in(
         login.with_password(Credentials::password(body.name, body.password), &client).await?;
     let next = next_step(&outcome);
     Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())
+}
+
+/// Signs in a person whose password a directory knows. The attempt is counted before the directory is
+/// asked, and `judge` says what its answer is worth: after too many wrong passwords a right one is refused
+/// too.
+async fn sign_in_by_directory(
+    auth: Portcullis,
+    client: ClientInfo,
+    parts: Parts,
+    Json(body): Json<NameAndPassword>,
+) -> Result<Response, Rejection> {
+    let attempt = auth.attempts().begin(Guess::Password(&body.name), &client).await?;
+    // The attempt counts for this account, so no other one may be signed in.
+    let account = attempt.account().cloned();
+    let accepted = directory_accepts(&body.name, &body.password);
+    let (Verdict::Right, Some(account)) =
+        (attempt.judge(accepted && account.is_some()).await?, account)
+    else {
+        return Err(LoginError::InvalidCredentials.into());
+    };
+    let sign_in = auth.sign_in(&account, &client).proved(Factor::External);
+    let outcome = sign_in.replacing(&parts.extensions).await?.await?;
+    let next = next_step(&outcome);
+    Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())
+}
+
+/// Your application asks its directory here. If the directory does not answer, call `withdraw` on the
+/// attempt. This directory knows two people.
+fn directory_accepts(name: &str, password: &str) -> bool {
+    ["alice", "bob"].contains(&name) && password == "password of the directory"
 }
 
 /// The next page of a sign-in.

@@ -132,6 +132,56 @@ async fn an_unfinished_sign_in_can_be_finished_or_ended() {
 }
 
 #[tokio::test]
+async fn a_directory_signs_people_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let auth = start(&directory).await.expect("a database");
+    let made = auth.accounts().create(NewAccount::username("alice")).await;
+    let alice = made.expect("an account");
+    let path = "/directory-session";
+    let person = |name: &str, password: &str| json!({ "name": name, "password": password });
+    let right = person("alice", "password of the directory");
+    let mut client = Client::new(&auth);
+    let stranger = client.clone();
+    for wrong in [
+        person("alice", PASSWORD),
+        // The directory knows bob, but he has no account here.
+        person("bob", "password of the directory"),
+        person("nobody", "password of the directory"),
+    ] {
+        let (status, body) = client.call(Method::POST, path, wrong).await;
+        assert_eq!((status, &body["code"]), (401, &json!("invalid_credentials")));
+    }
+    let mut other_site = Client { site: "cross-site", ..stranger.clone() };
+    assert_eq!(other_site.post(path, right.clone()).await, 403);
+    assert_eq!((client.cookie.as_ref(), other_site.cookie.as_ref()), (None, None));
+    // The session of a visitor becomes the session of the account.
+    assert_eq!(client.get("/question").await.0, 200);
+    let visitor = client.clone();
+    let (status, body) = client.call(Method::POST, path, right.clone()).await;
+    assert_eq!((status, &body["next"]), (200, &json!("/me")));
+    assert_eq!(client.get("/me").await, (200, json!({ "name": "alice" })));
+    assert_ne!(visitor.cookie, client.cookie);
+    let message =
+        json!({ "id": "018f0000-0000-7000-8000-000000000000", "answer": "7", "text": "" });
+    assert_eq!(
+        visitor.clone().post("/messages", message).await,
+        401,
+        "the visitor's session ended"
+    );
+    // An account with a key has a second step here too.
+    auth.accounts().verify(alice.id()).await.expect("verified");
+    auth.accounts().set_enrolled_factors(alice.id(), [Factor::External]).await.expect("set");
+    let (status, body) = client.call(Method::POST, path, right.clone()).await;
+    assert_eq!((status, &body["next"]), (200, &json!("/my-key-code")));
+    // Six wrong passwords, and the right one has to wait.
+    let mut thief = stranger.clone();
+    for _ in 0..6 {
+        assert_eq!(thief.post(path, person("alice", "wrong")).await, 401);
+    }
+    assert_eq!(thief.post(path, right).await, 401);
+}
+
+#[tokio::test]
 async fn a_key_is_a_second_factor() {
     let directory = tempfile::tempdir().expect("a directory");
     let auth = start(&directory).await.expect("a database");

@@ -7,7 +7,7 @@ CREATE TABLE "auth_captcha" (
     "key_id" varchar(16) NOT NULL,
     "answer" text NULL,
     "fetches" smallint NOT NULL,
-    "tries" smallint NOT NULL,
+    "attempts" smallint NOT NULL,
     "expires_at" integer NOT NULL,
     "used_at" integer NULL
 );

@@ -323,6 +323,16 @@ impl<'a> Txn<'a> {
         }
     }
 
+    /// Runs `telling` after the transaction has committed. If the caller opened the transaction
+    /// without [`begin`](crate::Portcullis::begin), `telling` never runs, because the caller may
+    /// still roll back.
+    pub(crate) fn once_committed(&self, telling: impl FnOnce() + Send + 'static) {
+        self.after_commit(move |commit| match commit {
+            Commit::Done => telling(),
+            Commit::Unknown => {}
+        });
+    }
+
     /// Returns a transaction of portcullis, if nothing else shares it. A statement whose request
     /// was dropped shares it until it finishes. The transaction is then rolled back.
     pub(super) fn into_own(self) -> Option<OwnTransaction> {
