@@ -616,7 +616,8 @@ impl<'a> Accounts<'a> {
                 if adds && has_unproved_mailbox(txn, id).await? {
                     return Err(AccountError::AddressNotProved);
                 }
-                if !store::set_enrolled_factors(txn, &row, factors).await? {
+                let enough = !factors.enough(self.context.config.factor.least).is_empty();
+                if !store::set_enrolled_factors(txn, &row, factors, enough).await? {
                     return Ok(false);
                 }
                 let verified = row.verified_at.is_some();

@@ -374,6 +374,7 @@ pub(crate) async fn hand_over<C: ConnectionTrait>(
         .col_expr(account::Column::VerifiedAt, Expr::value(Some(now)))
         .col_expr(account::Column::LastLoginAt, Expr::value(None::<i64>))
         .col_expr(account::Column::PasswordMailedAt, Expr::value(Some(now)))
+        .col_expr(account::Column::EnrolmentDueAt, Expr::value(None::<i64>))
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
         .filter(account::Column::Id.eq(id))
         .filter(account::Column::VerifiedAt.is_null())
@@ -585,13 +586,19 @@ pub(crate) async fn set<C: ConnectionTrait>(
 
 /// Sets the second factors of an account and ends its sessions, if the account is still as in
 /// `row`. Returns false if it was changed in the meantime: it may have got an address that nobody
-/// verified.
+/// verified. `enough` is true if one of them is strong enough for every role. Then a later time of grace
+/// begins anew.
 pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
     enrolled: EnrolledFactors,
+    enough: bool,
 ) -> Result<bool, DbErr> {
-    let updated = changing()
+    let mut update = changing();
+    if enough {
+        update = update.col_expr(account::Column::EnrolmentDueAt, Expr::value(None::<i64>));
+    }
+    let updated = update
         .col_expr(account::Column::EnrolledFactors, Expr::value(enrolled.0))
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
         .filter(account::Column::Id.eq(row.id))
@@ -606,23 +613,26 @@ pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
 /// Replaces the password in `row` with a new one, and ends all sessions by increasing the epoch.
 /// Returns false if the stored hash or the epoch changed in the meantime. The reason may be another
 /// new password, or anything else that ended the requesting session. If `signs_in_at` is set, the
-/// change also completes a sign-in.
+/// change also completes a sign-in. `by_session` is true if a full session makes it.
 pub(crate) async fn change_password<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
     new: StoredPassword,
     signs_in_at: Option<Timestamp>,
+    by_session: bool,
 ) -> Result<bool, DbErr> {
     let unchanged = match &row.password_hash {
         Some(hash) => account::Column::PasswordHash.eq(hash),
         None => account::Column::PasswordHash.is_null(),
     };
     let mut update = changing();
-    update = match signs_in_at {
-        Some(at) => update.col_expr(account::Column::LastLoginAt, Expr::value(Some(at))),
+    if let Some(at) = signs_in_at {
+        update = update.col_expr(account::Column::LastLoginAt, Expr::value(Some(at)));
+    }
+    if by_session {
         // A complete sign-in was needed for this, so the mailbox alone was not enough.
-        None => update.col_expr(account::Column::PasswordMailedAt, Expr::value(None::<i64>)),
-    };
+        update = update.col_expr(account::Column::PasswordMailedAt, Expr::value(None::<i64>));
+    }
     let updated = update
         .col_expr(account::Column::PasswordHash, Expr::value(new.hash))
         .col_expr(account::Column::PasswordPepper, Expr::value(new.pepper))

@@ -142,6 +142,12 @@ impl PassedFactors {
         self
     }
 
+    /// Removes a factor, as if it had not been passed.
+    pub(crate) fn without(mut self, factor: Factor) -> Self {
+        self.0.retain(|(known, _)| *known != factor);
+        self
+    }
+
     /// Returns when this factor was last passed.
     pub fn passed_at(&self, factor: Factor) -> Option<Timestamp> {
         self.0.iter().find(|(known, _)| *known == factor).map(|(_, at)| *at)

@@ -22,8 +22,9 @@ pub struct FactorConfig {
     /// [`Factor::at_least`]. A factor that your application checks is always enough. Default:
     /// [`Factor::Totp`].
     pub least: Factor,
-    /// For how long an account may be used without the factor that a role requires, from its first
-    /// sign-in with that role. Zero means not at all. At most 90 days. Default: zero.
+    /// For how long an account may be used without the factor that a role requires, from the first
+    /// request or sign-in that lacks it. The time begins anew only after the account had such a factor.
+    /// Zero means not at all. At most 90 days. Default: zero.
     pub grace: Duration,
     /// If true, superusers need a second factor too, whatever their roles are. Default: false.
     pub superusers: bool,

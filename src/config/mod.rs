@@ -677,13 +677,14 @@ pub struct AttemptConfig {
     /// [`code_lifetime`](ChallengeConfig::code_lifetime), or for `MailLogin` than
     /// [`login_lifetime`](MailConfig::login_lifetime). Tokens of links
     /// ([`Reset`](AttemptKind::Reset), [`MailLoginLink`](AttemptKind::MailLoginLink)) are counted
-    /// and never locked, so nothing can be set for them. Default: second factors are locked for 24 h.
+    /// and never locked, so nothing can be set for them. Default: second factors are locked for 12 h.
     pub kinds: BTreeMap<AttemptKind, AttemptOverrides>,
 }
 
 impl Default for AttemptConfig {
     fn default() -> Self {
-        let second_factor = AttemptOverrides { lockout: Some(DAY), ..AttemptOverrides::default() };
+        let second_factor =
+            AttemptOverrides { lockout: Some(12 * HOUR), ..AttemptOverrides::default() };
         Self {
             limit: 15,
             window: 10 * MINUTE,

@@ -6,6 +6,7 @@ use crate::account::store::Name;
 use crate::account::{Account, Email, LoginIdError, LoginIdKind, Phone};
 use crate::base::clock::Timestamp;
 use crate::base::event::EventKind;
+use crate::base::factor::Factor;
 use crate::base::id::AccountId;
 use crate::base::invalid_field::InvalidField;
 use crate::message::{MessageKind, Recipient};
@@ -19,6 +20,14 @@ pub(super) enum Channel {
 }
 
 impl Channel {
+    /// The factor whose codes go to an address of this kind.
+    pub(super) fn codes(self) -> Factor {
+        match self {
+            Self::Email => Factor::MailedCode,
+            Self::Phone => Factor::TextedCode,
+        }
+    }
+
     /// The name of the field in a request body and in an account.
     pub(super) fn field(self) -> &'static str {
         match self {

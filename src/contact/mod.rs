@@ -36,12 +36,16 @@
 //!   expired. A signed-in user may do it without a link. The address may have been added as a
 //!   further name in between. The address that is removed gets a notice and no link. The event has
 //!   the detail `put back`.
+//! - **If codes to this address or number are a [second factor](crate::sent_code)**, a request for a
+//!   change also needs a recent second factor. A recovery code is one, for a person who has lost the
+//!   mailbox or the phone.
 //! - **A further name is put back only if it was the main address before.** Any other further name
 //!   becomes the main address by an ordinary change. The address that is replaced then gets a link,
 //!   if the first rule allows it.
 //! - **An undo of the mail address also removes what was added since** the address was replaced,
 //!   because it may be the thief's. These are [further names](crate::login_name), a username that
-//!   replaced the main one, and a phone number. The links of all later addresses end. An owner who
+//!   replaced the main one, a phone number, [authenticators](crate::totp) and [recovery
+//!   codes](crate::recovery_code). The links of all later addresses end. An owner who
 //!   signs in and puts an earlier address back must add their own names again. A username stays if
 //!   nothing else would be left to sign in with. An undo of the phone number changes only numbers.
 //! - **Nothing else ends a link** to an earlier address: no later change, no reset, no new
@@ -146,9 +150,11 @@ use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, transaction};
 use crate::context::Context;
 use crate::flow::address::{self, Asking, Confirming, Undoing, Yields, recent_factor};
+use crate::flow::enrolling::FactorOwner;
+use crate::flow::factors::{self, Recent};
 use crate::handle::Portcullis;
 use crate::hook::{NamesBefore, NamesCause, NamesChange};
-use crate::identity::{AccountOwner, owner};
+use crate::identity::{AccountOwner, AuthError, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time::{self, Answer, Challenge, Start};
 use crate::outbox::{self, Outgoing};
@@ -350,6 +356,7 @@ impl Contact<'_> {
     ) -> Result<(), ContactError> {
         let context = self.auth.context();
         recent_factor::<ContactError>(context, identity)?;
+        self.check_codes_of(channel, identity)?;
         let invalid = |field| ContactError::Invalid(vec![field]);
         let address = channel.parse_field(new).map_err(invalid)?;
         let account = identity.account();
@@ -405,6 +412,29 @@ impl Contact<'_> {
             audit_log::record(txn, &event).await?;
             Ok(())
         })
+    }
+
+    /// If codes by this channel are a second factor of the account, a change of the address replaces that
+    /// factor. So it needs a recent second factor. Otherwise a thief of a session and of the password could
+    /// let the codes come to them.
+    fn check_codes_of(
+        &self,
+        channel: Channel,
+        identity: &AccountOwner<owner::Contact>,
+    ) -> Result<(), ContactError> {
+        if !identity.account().enrolled_factors().contains(channel.codes()) {
+            return Ok(());
+        }
+        let owner = FactorOwner::of(identity.identity());
+        match factors::require_recent(self.auth, &owner, Recent::SecondFactor) {
+            Ok(()) => Ok(()),
+            Err(AuthError::StepUp(step_up)) => {
+                let age = self.auth.context().config.session.recent_factor;
+                let max_age = step_up.max_age.unwrap_or(age);
+                Err(ContactError::FactorTooOld { max_age, factors: step_up.factors })
+            }
+            Err(_) => Err(ContactError::Session(SessionError::Ended)),
+        }
     }
 
     /// True if the account's own number was never proved. It came with a registration or an import,
@@ -633,7 +663,9 @@ impl Applying<'_> {
         };
         audit_log::record(txn, &event).await?;
         before.changed(txn, NamesChange { cause, ..self.names_change(&auth) }).await?;
-        Ok(Some(address::go_on(txn, context, identity, self.client).await?))
+        // What was proved about the old address says nothing about the new one.
+        let passed = identity.session().factors().clone().without(channel.codes());
+        Ok(Some(address::go_on(txn, context, identity, passed, self.client).await?))
     }
 
     fn names_change<'a>(&'a self, auth: &'a Portcullis) -> NamesChange<'a> {

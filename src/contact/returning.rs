@@ -4,7 +4,7 @@ use sea_orm::DbErr;
 
 use super::channel::Channel;
 use super::store;
-use crate::account::enrolled::phone_removed;
+use crate::account::enrolled::{phone_removed, removed_since};
 use crate::account::entity::{account, login_name};
 use crate::account::former::{self, Standing};
 use crate::account::{LoginIdKind, store as account_store};
@@ -45,6 +45,7 @@ impl Returning {
                 store::clear_phone(txn, id).await?;
                 phone_removed(txn, context, row).await?;
             }
+            removed_since(txn, context, id, since).await?;
             if let Some(username) = own_since(LoginIdKind::Username) {
                 let is_further = |name: &&login_name::Model| {
                     name.kind == LoginIdKind::Username.number() && name.typed.is_some()

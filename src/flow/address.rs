@@ -22,6 +22,7 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
+use crate::base::factor::PassedFactors;
 use crate::base::id::SessionId;
 use crate::base::transaction::{Fault, MaybeFault, Txn};
 use crate::context::Context;
@@ -358,6 +359,7 @@ pub(crate) async fn go_on(
     txn: &Txn<'_>,
     context: &Context,
     identity: &Identity,
+    passed: PassedFactors,
     client: &ClientInfo,
 ) -> Result<Issued, SessionError> {
     let (account, session) = (identity.account(), identity.session());
@@ -365,7 +367,7 @@ pub(crate) async fn go_on(
         .of(account)
         .at_epoch(account.epoch + 1)
         .going_on_from(&session.state, session.transport())
-        .passed(session.factors().clone())
+        .passed(passed)
         .inside(txn)
         .issue()
         .await

@@ -50,6 +50,11 @@ impl From<&FactorOwner> for FactorOwner {
 }
 
 impl FactorOwner {
+    /// The owner in a session that may change the account in another way.
+    pub(crate) fn of(identity: &Identity) -> Self {
+        Self(Who::Owner(identity.clone()))
+    }
+
     /// Returns the account.
     pub fn account(&self) -> &Account {
         match &self.0 {
@@ -179,6 +184,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Entitled {
 
 async fn resolved(request_identity: &RequestIdentity) -> Result<Entitled, AuthError> {
     request_identity.resolve().await?;
+    // The answer is for somebody, so it must not be cached.
+    request_identity.answers_somebody();
     match request_identity.resolved() {
         Some(Resolved::Full(identity)) => Ok(Entitled::SignedIn(identity.clone())),
         Some(Resolved::Enrolment(session)) => Ok(Entitled::Enrolling(session.clone())),

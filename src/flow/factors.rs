@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::flow::enrolling::FactorOwner;
 use crate::guard::{Outcome, Requirement};
 use crate::handle::Portcullis;
+use crate::identity::enrolment::requires_factor;
 use crate::identity::owner::{self, AccountPermission};
 use crate::identity::step_up::StepUp;
 use crate::identity::{AuthError, Identity};
@@ -47,6 +48,7 @@ pub(crate) fn require_recent(
     if enrolled.is_empty() && asks_mailbox(auth.context(), owner.account()) {
         return require_factor(auth, owner, Factor::MailedCode);
     }
+    let enrolled = counting(auth.context(), owner, enrolled);
     let strong = enrolled.without(Factor::RecoveryCode);
     let accepted = match recent {
         // An account has recovery codes only beside another factor, unless the application says
@@ -58,6 +60,19 @@ pub(crate) fn require_recent(
         Recent::NotRecoveryCode | Recent::SecondFactor => enrolled,
     };
     require(auth, owner, accepted.without(Factor::Password))
+}
+
+/// Returns the factors that count. If a role of the account requires a strong one and the account has it,
+/// a weaker one does not. Otherwise a thief of the mailbox could replace the strong one.
+fn counting(context: &Context, owner: &FactorOwner, enrolled: EnrolledFactors) -> EnrolledFactors {
+    let enough = enrolled.enough(context.config.factor.least);
+    let Some(identity) = owner.identity().filter(|_| !enough.is_empty()) else { return enrolled };
+    let superuser = identity.account().is_superuser();
+    match requires_factor(context, superuser, identity.grants()) {
+        true if enrolled.contains(Factor::RecoveryCode) => enough.with(Factor::RecoveryCode),
+        true => enough,
+        false => enrolled,
+    }
 }
 
 /// Checks that this factor was proved recently in the session.

@@ -28,7 +28,7 @@ use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Fault, Txn, transaction};
 use crate::handle::Portcullis;
-use crate::identity::enrolment::requires_factor;
+use crate::identity::enrolment::{due_at, requires_factor};
 use crate::identity::resolved::Resolved;
 use crate::identity::resolver::Resolver;
 use crate::new_device::NewDevice;
@@ -117,8 +117,11 @@ impl Demands {
             };
             return Ok(Self { accepted, ..alone });
         }
-        let due = row.enrolment_due_at.unwrap_or_else(|| now.plus(config.grace));
+        let due = due_at(context, row.enrolment_due_at, now);
         let enrolment = if due > now { Enrolment::Due(due) } else { Enrolment::Now };
+        if enrolment == Enrolment::Now {
+            auth.note_enrolment_required();
+        }
         Ok(Self { enrolment, ..alone })
     }
 
@@ -266,7 +269,13 @@ impl<'a> NewSession<'a> {
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        self.demands.stage(&self.proved, matches!(self.before, Before::Unfinished(..)))
+        // Only a second step is further than the first one. A sign-in that sets up a factor has not
+        // taken one.
+        let further = match self.before {
+            Before::Unfinished(state, _) => state.stage == Stage::PendingSecondFactor,
+            Before::Replaces(_) => false,
+        };
+        self.demands.stage(&self.proved, further)
     }
 
     /// Locks the account's row. This must be the first statement of the transaction.
@@ -276,10 +285,6 @@ impl<'a> NewSession<'a> {
             // is updated.
             if !account_store::note_login(txn, self.row.id, self.row.epoch, self.now).await? {
                 return Err(SessionError::Ended);
-            }
-            if let (Enrolment::Due(due), None) = (self.demands.enrolment, self.row.enrolment_due_at)
-            {
-                account_store::set_enrolment_due(txn, self.row.id, due).await?;
             }
         } else {
             session_store::lock_account(txn, self.row.id).await?;
@@ -291,6 +296,9 @@ impl<'a> NewSession<'a> {
     pub(crate) async fn make(self, txn: &Txn<'_>, _: Locked) -> Result<Made, SessionError> {
         let context = self.auth.context();
         let stage = self.stage();
+        if let (Stage::Full, Enrolment::Due(due)) = (stage, self.demands.enrolment) {
+            account_store::set_enrolment_due(txn, self.row.id, due).await?;
+        }
         let mut account = Account::from(self.row.clone());
         if stage == Stage::PendingSecondFactor {
             // The methods of the sign-in are those that are enough.

@@ -81,6 +81,7 @@
 //! | `factor_in_use` | 409 | codes to this phone number are a second factor; switch them off before you remove the number |
 //! | `factor_required` | 409 | a role of the account requires a second factor, and this is the last one that is strong enough; set up another one before you remove it |
 //! | `factor_too_weak` | 409 | a role of the account requires a stronger second factor, which must be set up first |
+//! | `no_password` | 409 | mailed codes can be a second factor only of an account with a password, because a sign-in by mail already proves the mailbox |
 //! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a mailed code is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
 //! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no code is sent for it, and it cannot be switched off |

@@ -15,11 +15,25 @@ use crate::account::{Account, store as account_store};
 use crate::base::clock::Timestamp;
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::context::Context;
+use crate::handle::Portcullis;
 use crate::permission::Grants;
 
 /// Returns true if the account must have a second factor.
 pub(crate) fn requires_factor(context: &Context, superuser: bool, grants: &Grants) -> bool {
     grants.requires_factor() || superuser && context.config.factor.superusers
+}
+
+impl Portcullis {
+    /// Notes that an account must set up a factor. Without the routes for this it cannot.
+    pub(crate) fn note_enrolment_required(&self) {
+        if !self.is_mounted("second_factor") {
+            self.report_finding(
+                "factor_required_without_routes",
+                "a role requires a second factor, but second_factor::routes are not mounted; unless your \
+                 own routes set one up, accounts with this role and without a factor cannot sign in",
+            );
+        }
+    }
 }
 
 /// Returns true if the account would lack a factor that its roles require, if only these were left.
@@ -30,25 +44,36 @@ pub(crate) fn would_lack(context: &Context, identity: &Identity, left: EnrolledF
 }
 
 /// Returns until when a session may be used although its account lacks a factor, or `None` if the
-/// account lacks none.
+/// account lacks none. The first request that finds no such time stores it.
 pub(super) async fn due(
     context: &Context,
     account: &Account,
     grants: &Grants,
-    created_at: Timestamp,
+    now: Timestamp,
 ) -> Result<Option<Timestamp>, AuthError> {
     let config = &context.config.factor;
     let required = requires_factor(context, account.is_superuser(), grants);
-    if !required || !account.enrolled_factors().enough(config.least).is_empty() {
+    if !required || !account.enrolled.enough(config.least).is_empty() {
         return Ok(None);
     }
     if config.grace.is_zero() {
-        return Ok(Some(created_at));
+        return Ok(Some(now));
     }
     let db = context.db();
-    let due = db.read(account_store::enrolment_due(&db.executor(), account.id())).await?;
-    // The role may have been granted after the sign-in. Then the time of grace begins with it.
-    Ok(Some(due.unwrap_or_else(|| created_at.plus(config.grace))))
+    let executor = db.executor();
+    let stored = db.read(account_store::enrolment_due(&executor, account.id)).await?;
+    let due = due_at(context, stored, now);
+    if stored.is_none() {
+        db.retry(|| account_store::set_enrolment_due(&executor, account.id, due)).await?;
+    }
+    Ok(Some(due))
+}
+
+/// Returns until when an account may be used without its factor. `stored` is the time that it was told
+/// before. If the time of grace was made shorter since, the shorter one counts.
+pub(crate) fn due_at(context: &Context, stored: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let latest = now.plus(context.config.factor.grace);
+    stored.map_or(latest, |stored| stored.min(latest))
 }
 
 /// Returns the account of a sign-in that waits for its second factor, with only those factors that are

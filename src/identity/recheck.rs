@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::announcement::Listener;
 use crate::handle::Portcullis;
+use crate::identity::enrolment;
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::resolved::Identity;
 use crate::identity::resolver::{Resolver, goes_on};
@@ -56,9 +57,14 @@ impl Portcullis {
         if state.idles_longer_than(grants.max_idle(), now) {
             return Err(over(Ended::Expired));
         }
+        let due = enrolment::due(context, &account, &grants, now).await?;
+        if due.is_some_and(|due| due <= now) {
+            return Err(AuthError::NotSignedIn(NotSignedIn::EnrolmentRequired));
+        }
         let transport = identity.session().transport;
         let session = Session { state: Arc::new(state), transport, just_rotated: false };
-        Ok(Identity::new(token_id, session, Arc::new(account), grants, now))
+        let identity = Identity::new(token_id, session, Arc::new(account), grants, now);
+        Ok(identity.with_enrolment_due(due))
     }
 
     /// Waits until a session ends, and returns why. Use it to close a connection that is still

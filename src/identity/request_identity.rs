@@ -326,23 +326,31 @@ impl RequestIdentity {
         let context = self.auth.context();
         let now = context.now();
         let token = self.token(Use::Refresh, now)?.map_err(AuthError::NotSignedIn)?;
-        let Judged { resolved, generation } = self.judge(token, Use::Refresh, now).await?;
-        let Resolved::Full(identity) = resolved else {
-            return Err(AuthError::NotSignedIn(resolved.not_signed_in()));
+        let Judged { resolved, generation, max_idle } =
+            self.judge(token, Use::Refresh, now).await?;
+        let session = match resolved {
+            Resolved::Full(identity) => identity.session().clone(),
+            // A full session whose account must set up a factor. It stays limited to that, and without
+            // a fresh token it could not do so.
+            Resolved::Enrolment(EnrolmentSession { state, transport, .. })
+                if state.stage == Stage::Full =>
+            {
+                Session { state, transport, just_rotated: false }
+            }
+            resolved => return Err(AuthError::NotSignedIn(resolved.not_signed_in())),
         };
-        let session = identity.session();
         let next = NextToken {
             sid: token.claims.sid,
             generation,
             end: session.state.expires_at,
             persistent: session.state.persistent,
-            idle: identity.grants().max_idle(),
+            idle: max_idle,
         };
         if token.transport == Transport::Cookie {
             self.put(NextCookie::Token(next));
         }
         let minted = mint(context, Stage::Full, next.sid, generation, now, next.end, next.idle);
-        Ok((session.clone(), minted))
+        Ok((session, minted))
     }
 
     /// Sets the cookie that the answer will carry, unless the answer is already on its way.
@@ -452,7 +460,11 @@ impl RequestIdentity {
             let Some(account) = account.map(Arc::new) else {
                 let state = Arc::new(state);
                 let visitor = AnonymousSession { state, transport };
-                return Ok(Judged { resolved: Resolved::Anonymous(visitor), generation: 0 });
+                return Ok(Judged {
+                    resolved: Resolved::Anonymous(visitor),
+                    generation: 0,
+                    max_idle: None,
+                });
             };
             // `resolve` counts a request once. A refresh does not go through it, so it is counted
             // here.
@@ -462,7 +474,7 @@ impl RequestIdentity {
             }
             if state.stage != Stage::Full {
                 let resolved = stage(Arc::new(state), account, transport);
-                return Ok(Judged { resolved, generation: 0 });
+                return Ok(Judged { resolved, generation: 0, max_idle: None });
             }
             let grants = self.resolver.grants(context, &account, authorization, grants).await?;
             if state.idles_longer_than(grants.max_idle(), now) {
@@ -482,16 +494,19 @@ impl RequestIdentity {
                 // The row says that the session is valid. It does not matter who rotated it.
                 Turned::Lost => (false, state.generation),
             };
-            let due = enrolment::due(context, &account, &grants, state.created_at).await?;
+            let due = enrolment::due(context, &account, &grants, now).await?;
             let state = Arc::new(state);
+            let max_idle = grants.max_idle();
             if due.is_some_and(|due| due <= now) {
+                self.auth.note_enrolment_required();
                 let session = EnrolmentSession { state, account, transport };
-                return Ok(Judged { resolved: Resolved::Enrolment(session), generation });
+                let resolved = Resolved::Enrolment(session);
+                return Ok(Judged { resolved, generation, max_idle });
             }
             let session = Session { state, transport, just_rotated };
             let identity = Identity::new(TokenId(claims.sid), session, account, grants, now);
             let identity = identity.with_enrolment_due(due);
-            return Ok(Judged { resolved: Resolved::Full(identity), generation });
+            return Ok(Judged { resolved: Resolved::Full(identity), generation, max_idle });
         }
     }
 }
@@ -501,11 +516,14 @@ struct Judged {
     resolved: Resolved,
     #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only a route refreshes"))]
     generation: i64,
+    /// The idle time that the roles of the account require.
+    #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only a route refreshes"))]
+    max_idle: Option<Duration>,
 }
 
 impl Judged {
     fn nobody(reason: NotSignedIn) -> Self {
-        Self { resolved: Resolved::Nobody(reason), generation: 0 }
+        Self { resolved: Resolved::Nobody(reason), generation: 0, max_idle: None }
     }
 }
 

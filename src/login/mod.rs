@@ -169,6 +169,12 @@ pub enum LoginError {
     /// The sign-in began with the factor that it was to be finished with.
     #[error("this factor was the first step of the sign-in; the second one needs another factor")]
     FactorUsedAlready,
+    /// The password was replaced through the same mailbox a short time ago.
+    #[error(
+        "the password was set by mail a short time ago, so a mailed code is not enough; use another \
+         second factor or a recovery code, or ask an administrator"
+    )]
+    MailedCodeAfterReset,
     /// Too many attempts failed. This is told only with `attempts.reveal_lockout`. Otherwise the
     /// answer is that of a wrong password.
     #[error("too many failed attempts; try again later")]
@@ -202,6 +208,7 @@ problem! {
         Self::WrongPassword => FORBIDDEN, "wrong_password";
         Self::FactorNotEnrolled => CONFLICT, "factor_not_enrolled";
         Self::FactorUsedAlready => CONFLICT, "factor_used_already";
+        Self::MailedCodeAfterReset => FORBIDDEN, "mailed_code_after_reset";
         Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
     }
     passes on { Captcha, RateLimited, Session, Refused, Fault }

@@ -14,6 +14,7 @@ use crate::flow::factors::Reauthentication;
 use crate::flow::sign_in::{Demands, LoginOutcome, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::{AuthError, Identity};
+use crate::sent_code::{CodeChannel, is_after_reset};
 use crate::session::{Issued, PendingSession, SessionError, Transport};
 
 /// A sign-in of an account that your application has identified. See [`Portcullis::sign_in`].
@@ -147,6 +148,7 @@ impl Login<'_> {
     /// - [`LoginError::FactorNotEnrolled`], always for [`Factor::Password`], which is never a
     ///   second factor.
     /// - [`LoginError::FactorUsedAlready`].
+    /// - [`LoginError::MailedCodeAfterReset`]: see [`sent_code`](crate::sent_code).
     /// - [`LoginError::Session`] if the sign-in has ended or was already finished, or if the
     ///   account can no longer be used or has changed.
     /// - A hook's refusal; an outage.
@@ -164,6 +166,9 @@ impl Login<'_> {
         let demands = Demands::read(self.auth, &row, now).await?;
         if factor == Factor::Password || !demands.accepts(factor) {
             return Err(LoginError::FactorNotEnrolled);
+        }
+        if factor == Factor::MailedCode && is_after_reset(context, &row, CodeChannel::Mail) {
+            return Err(LoginError::MailedCodeAfterReset);
         }
         if factor != Factor::External && state.factors.passed_at(factor).is_some() {
             return Err(LoginError::FactorUsedAlready);

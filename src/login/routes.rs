@@ -152,8 +152,8 @@ async fn reauthenticate(
             let code = second_factor::code_in(body.method, code);
             let flow = auth.second_factor();
             let stepped_up = flow.prove_enrolling(&session, code, &client).await?;
-            let left = second_factor::left(stepped_up.recovery_codes_left);
-            return Ok(signed_in_with(StatusCode::OK, stepped_up.issued, left));
+            let members = serde_json::json!({ "result": Stage::MustEnrol.as_str() });
+            return Ok(signed_in_with(StatusCode::OK, stepped_up.issued, members));
         }
     };
     match (body.password, body.code, body.method) {

@@ -713,7 +713,8 @@ impl Changing<'_> {
         let (context, identity) = (self.context, self.identity);
         one_time::end_by_session(txn, identity.account(), self.now).await?;
         audit_log::record(txn, event).await?;
-        Ok(address::go_on(txn, context, identity, self.client).await?)
+        let passed = identity.session().factors().clone();
+        Ok(address::go_on(txn, context, identity, passed, self.client).await?)
     }
 }
 

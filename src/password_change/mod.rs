@@ -421,11 +421,14 @@ impl PasswordChange<'_> {
             at: now,
         };
         let signs_in_at = next.signs_in().then_some(now);
+        let by_session = asking.state.stage == Stage::Full;
         transaction!(context.db(), |txn| {
             hooks.before_password_change(change, txn).await?;
             // This replaces only the hash that was compared. If another request changed it
             // meanwhile, the transaction fails and nothing is changed.
-            if !account_store::change_password(txn, row, hashed.clone(), signs_in_at).await? {
+            if !account_store::change_password(txn, row, hashed.clone(), signs_in_at, by_session)
+                .await?
+            {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
             one_time::end_by_session(txn, account, now).await?;

@@ -15,6 +15,8 @@ pub struct Model {
     pub account_id: AccountId,
     /// The name of the secret with which it was digested.
     pub key_id: String,
+    /// The epoch of the account that began when it was made.
+    pub epoch: i64,
     pub created_at: Timestamp,
     pub used_at: Option<Timestamp>,
 }

@@ -176,7 +176,8 @@ impl RecoveryCodes<'_> {
             .iter()
             .map(|code| {
                 let (digest, key_id) = keys.newest(row.id, code);
-                Model { digest, account_id: row.id, key_id, created_at: now, used_at: None }
+                let (account_id, epoch) = (row.id, row.epoch + 1);
+                Model { digest, account_id, key_id, epoch, created_at: now, used_at: None }
             })
             .collect();
         let changing = ChangingFactors {

@@ -32,7 +32,7 @@
 //! # Guessing
 //! All second factors of an account have one count ([`SecondFactor`](crate::config::AttemptKind)), in
 //! all sign-ins and sessions. So another method or another sign-in brings no attempts. By default,
-//! delays start at the sixth wrong code within ten minutes, and the 15th locks for a day. A right
+//! delays start at the sixth wrong code within ten minutes, and the 15th locks for twelve hours. A right
 //! code is then wrong too. Only a person who has proved another factor can guess, so the owner gets a
 //! mail that asks for a new password. A [known device](crate::attempt#known-devices) of the account has its own
 //! count, so a thief of the password cannot lock out the owner there.
@@ -425,6 +425,7 @@ impl SecondFactor<'_> {
         let row = row.ok_or(SecondFactorError::Session(SessionError::Ended))?;
         let demands = Demands::read(self.auth, &row, context.now()).await?;
         if let (Use::SecondStep, Method::Sent(channel)) = (used, code.method)
+            && demands.accepts(code.factor())
             && is_after_reset(context, &row, channel)
         {
             return Err(SecondFactorError::AfterReset);

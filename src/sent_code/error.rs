@@ -27,6 +27,9 @@ pub enum SentCodeError {
     /// A role of the account requires a stronger factor than this one, which must be set up first.
     #[error("a role of the account requires a stronger second factor")]
     TooWeak,
+    /// The account has no password, so its sign-ins already prove the mailbox.
+    #[error("set a password first; a sign-in by mail already proves the mailbox")]
+    NoPassword,
     /// The sign-in began with this factor.
     #[error("this factor was the first step of the sign-in; the second one needs another factor")]
     FactorUsedAlready,
@@ -72,6 +75,7 @@ problem! {
         Self::AlreadyEnrolled => CONFLICT, "factor_already_enrolled";
         Self::Required => CONFLICT, "factor_required";
         Self::TooWeak => CONFLICT, "factor_too_weak";
+        Self::NoPassword => CONFLICT, "no_password";
         Self::FactorUsedAlready => CONFLICT, "factor_used_already";
         Self::AfterReset => FORBIDDEN, "mailed_code_after_reset";
         Self::NoAddress => UNPROCESSABLE_ENTITY, "no_address";

@@ -79,7 +79,7 @@
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved`, `limited_session`,
 //! `mailed_code_after_reset` (403), `factor_already_enrolled`, `factor_not_enrolled`,
-//! `factor_required`, `factor_too_weak`, `factor_used_already` (409), `no_address` (422), `too_soon` (429).
+//! `factor_required`, `factor_too_weak`, `factor_used_already`, `no_password` (409), `no_address` (422), `too_soon` (429).
 //!
 //! # Standard
 //! OWASP ASVS 5.0 6.6; NIST SP 800-63B-4 3.1.3.
@@ -232,6 +232,8 @@ impl SentCodes<'_> {
     ) -> Result<SentCode, SentCodeError> {
         let holder = holder.into();
         let context = self.auth.context();
+        let limited = self.auth.count_message(client).await;
+        limited.map_err(|limit| SentCodeError::TooSoon { retry_after: limit.retry_after })?;
         let row = self.row(&holder).await?;
         self.check_waiting(&holder, &row, channel).await?;
         let (address, recipient) = self.proved_address(&row, channel).await?;
@@ -291,6 +293,8 @@ impl SentCodes<'_> {
     /// - [`SentCodeError::StepUp`]: such a code must have been proved recently in this session, and a
     ///   second factor of the account, if it has one.
     /// - [`SentCodeError::AlreadyEnrolled`], [`SentCodeError::AddressNotProved`].
+    /// - [`SentCodeError::NoPassword`] for mailed codes: an account without a password signs in by mail,
+    ///   and could not sign in any more.
     /// - [`SentCodeError::TooWeak`] for a sign-in that must set up a stronger factor.
     /// - [`SentCodeError::Session`] if the session has ended or the account was changed meanwhile; an
     ///   outage.
@@ -310,9 +314,14 @@ impl SentCodes<'_> {
         if enrolled.contains(factor) {
             return Err(SentCodeError::AlreadyEnrolled);
         }
+        if channel == CodeChannel::Mail && row.password_hash.is_none() {
+            return Err(SentCodeError::NoPassword);
+        }
         let enrolled = enrolled.with(factor);
+        let alone = owner.passed().iter().all(|(passed, _)| passed == factor);
         let least = self.auth.context().config.factor.least;
-        if owner.identity().is_none() && enrolled.enough(least).is_empty() {
+        // A factor is no second one in the sign-in that began with it.
+        if owner.identity().is_none() && (alone || enrolled.enough(least).is_empty()) {
             return Err(SentCodeError::TooWeak);
         }
         let change = (enrolled, FactorChange::Added(factor));

@@ -54,6 +54,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 "factor_already_enrolled",
                 "factor_too_weak",
                 "insufficient_user_authentication",
+                "no_password",
                 "session_limit",
             ]),
         remove(row(Method::DELETE, "/sent-codes/{method}", remove_one)),

@@ -153,9 +153,10 @@ impl<'a> StartSession<'a> {
         self.at_stage(stage)
     }
 
-    /// Stays at the stage of a session that this one continues.
+    /// Stays at the stage of a session that this one continues, and keeps its end.
     pub(crate) fn staying_at_stage_of(mut self, old: &SessionState) -> Self {
         self.stage = old.stage;
+        self.until = Some(old.expires_at);
         self
     }
 

@@ -24,6 +24,9 @@ pub struct Model {
     pub period: i64,
     /// The latest step whose code was used. It belongs to this seed alone.
     pub last_step: i64,
+    /// The epoch of the account that began when it was confirmed. While it waits, the one in which it was
+    /// started.
+    pub epoch: i64,
     pub created_at: Timestamp,
     /// When its first code was right. Until then it is no factor.
     pub confirmed_at: Option<Timestamp>,

@@ -26,6 +26,9 @@ pub enum TotpError {
     /// It is the last strong factor of an account with a role that requires one.
     #[error("a role of the account requires a second factor; set up another one first")]
     Required,
+    /// A role of the account requires a stronger factor than this one, which must be set up first.
+    #[error("a role of the account requires a stronger second factor")]
+    TooWeak,
     /// A mail address of the account is not verified. The person who verifies it owns the account.
     #[error("verify the mail address of the account first")]
     AddressNotProved,
@@ -53,6 +56,7 @@ problem! {
         Self::NotFound => NOT_FOUND, "authenticator_not_found";
         Self::TooMany => CONFLICT, "too_many_authenticators";
         Self::Required => CONFLICT, "factor_required";
+        Self::TooWeak => CONFLICT, "factor_too_weak";
         Self::AddressNotProved => FORBIDDEN, "address_not_proved";
         Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
     }

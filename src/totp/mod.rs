@@ -89,7 +89,8 @@
 //!
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved`, `limited_session`, `wrong_code`
-//! (403), `authenticator_not_found` (404), `factor_required`, `too_many_authenticators` (409),
+//! (403), `authenticator_not_found` (404), `factor_required`, `factor_too_weak`,
+//! `too_many_authenticators` (409),
 //! `invalid_fields` (422).
 //!
 //! # Standard
@@ -255,6 +256,7 @@ impl Totp<'_> {
             digits: i16::try_from(settings.digits).unwrap_or(6),
             period: i64::try_from(settings.period.as_secs()).unwrap_or(30),
             last_step: settings.before(now),
+            epoch: row.epoch,
             created_at: now,
             confirmed_at: None,
         };
@@ -285,6 +287,7 @@ impl Totp<'_> {
     ///
     /// # Errors
     /// - [`TotpError::StepUp`], [`TotpError::AddressNotProved`], [`TotpError::TooMany`].
+    /// - [`TotpError::TooWeak`] for a sign-in that must set up a stronger factor.
     /// - [`TotpError::NotFound`] if no such authenticator waits, or has waited too long.
     /// - [`TotpError::WrongCode`].
     /// - [`TotpError::Session`] if the session has ended or the account was changed meanwhile; an
@@ -311,6 +314,9 @@ impl Totp<'_> {
         let right = TypedCode::parse(code).and_then(|code| right(self.auth, waiting, &code, now));
         let right = right.ok_or(TotpError::WrongCode)?;
         let enrolled = EnrolledFactors(row.enrolled_factors).with(Factor::Totp);
+        if owner.identity().is_none() && enrolled.enough(context.config.factor.least).is_empty() {
+            return Err(TotpError::TooWeak);
+        }
         let change = FactorChange::Added(Factor::Totp);
         let changing = ChangingFactors { context, row: &row, enrolled, change, client };
         let passed = owner.passed().clone().with(Factor::Totp, now);
@@ -325,7 +331,7 @@ impl Totp<'_> {
                 // another node. They must not count again now.
                 store::remove_confirmed(txn, row.id).await?;
             }
-            if !store::spend(txn, row.id, id, right.step, Some(now), None).await? {
+            if !store::spend(txn, row.id, id, right.step, Some((now, epoch)), None).await? {
                 return Err(TotpError::WrongCode);
             }
             let changed = Changed { row: &row, enrolled, epoch, passed: passed.clone() };

@@ -50,6 +50,7 @@ pub(crate) fn rows() -> Vec<Row> {
             .refuses(&[
                 "address_not_proved",
                 "authenticator_not_found",
+                "factor_too_weak",
                 "insufficient_user_authentication",
                 "session_limit",
                 "too_many_authenticators",

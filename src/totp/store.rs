@@ -64,14 +64,14 @@ pub(super) async fn remove_confirmed<C: ConnectionTrait>(
 
 /// Uses up the code of a step. Returns false if this step or a later one was used before, or if the
 /// authenticator was removed. This one UPDATE decides, on all routes and nodes. With `confirms` it
-/// is the first code of an authenticator that waits for it. With `sealed` the seed is stored under
+/// is the first code of an authenticator that waits for it: the time, and the epoch that begins. With `sealed` the seed is stored under
 /// another secret.
 pub(super) async fn spend<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
     id: TotpId,
     step: i64,
-    confirms: Option<Timestamp>,
+    confirms: Option<(Timestamp, i64)>,
     sealed: Option<&Sealed>,
 ) -> Result<bool, DbErr> {
     let mut update = Entity::update_many().col_expr(Column::LastStep, Expr::value(step));
@@ -81,8 +81,9 @@ pub(super) async fn spend<C: ConnectionTrait>(
             .col_expr(Column::Seed, Expr::value(sealed.text.as_str()));
     }
     update = match confirms {
-        Some(now) => update
+        Some((now, epoch)) => update
             .col_expr(Column::ConfirmedAt, Expr::value(Some(now)))
+            .col_expr(Column::Epoch, Expr::value(epoch))
             .filter(Column::ConfirmedAt.is_null()),
         None => update.filter(Column::ConfirmedAt.is_not_null()),
     };

@@ -6,20 +6,24 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use portcullis::hook::{HookResult, Hooks, SigningIn};
+use portcullis::login::{Credentials, LoginOutcome};
 use portcullis::permission::RoleDefinition;
 use portcullis::{
-    Account, ClientInfo, Factor, MessageKind, Permission, Portcullis, Refusal, Timestamp,
+    Account, AuthError, ClientInfo, Factor, Identity, MessageKind, NotSignedIn, Permission,
+    Portcullis, Refusal, Timestamp,
 };
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 
 use crate::on_every_database;
 use crate::sent_code::{ask, prove_mailbox};
+use crate::support::call::{cookie_of, extracted};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 use crate::totp::{check, code, enrol, start, verify};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const PASSWORD_2: &str = "another horse battery staple";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Defines a role that requires a second factor, and gives it to an account.
@@ -199,18 +203,174 @@ on_every_database! {
         assert!(browser.get("/auth/session").await.json().get("enrolment_due_at").is_none());
     }
 
-    async fn the_grace_of_a_role_that_is_granted_later_begins_with_the_session(probe: Probe) {
+    async fn the_grace_of_a_role_that_is_granted_later_begins_with_the_next_request(probe: Probe) {
         let probe = probe.configured(|config| config.factor.grace = 2 * DAY);
         let (alice, mut browser) = probe.signed_in("alice").await;
-        let due = probe.auth_now().plus(2 * DAY);
         probe.clock.advance(DAY);
         require(&probe.auth, &alice).await;
+        let due = probe.auth_now().plus(2 * DAY);
         assert_eq!(browser.get("/auth/session").await.json()["enrolment_due_at"], shown(due));
+        // Nothing moves it: neither a new session of the same sign-in, nor another sign-in, nor one that
+        // the application starts.
+        probe.clock.advance(DAY);
+        let password = json!({ "password": PASSWORD });
+        assert_eq!(browser.post("/auth/reauthenticate", password).await.status, 200);
+        assert_eq!(browser.get("/auth/session").await.json()["enrolment_due_at"], shown(due));
+        assert_eq!(browser.stranger().login("alice", PASSWORD).await.json()["enrolment_due_at"], shown(due));
+        let started = probe.auth.sessions().start(&alice, &ClientInfo::default()).await.expect("a session");
+        let identity: Identity = extracted(&probe.auth, &cookie_of(&started)).await;
+        assert_eq!(identity.enrolment_due_at(), Some(due));
+        // An open connection learns of it too.
+        let again = probe.auth.recheck(&identity).await.expect("it counts");
+        assert_eq!(again.enrolment_due_at(), Some(due));
         probe.clock.advance(DAY);
         assert_eq!(browser.get("/auth/session").await.code(), "enrolment_required");
-        // The next sign-in is the first one with the role.
-        let due = probe.auth_now().plus(2 * DAY);
-        assert_eq!(browser.login("alice", PASSWORD).await.json()["enrolment_due_at"], shown(due));
+        assert_eq!(result(&mut browser).await, "enrolment_required");
+        let refused = probe.auth.recheck(&identity).await;
+        assert!(matches!(refused, Err(AuthError::NotSignedIn(NotSignedIn::EnrolmentRequired))), "{refused:?}");
+        let ended = probe.auth.session_end(&identity, DAY).await;
+        assert!(matches!(ended, NotSignedIn::EnrolmentRequired), "{ended:?}");
+    }
+
+    async fn a_shorter_grace_counts_at_once_and_a_lost_factor_brings_a_new_one(probe: Probe) {
+        let long = probe.rebuilt(|builder| builder.configure(|config| config.factor.grace = 7 * DAY));
+        let none = probe.rebuilt(|builder| builder);
+        let account = probe.register("alice").await;
+        require(&long, &account).await;
+        let mut browser = Browser::new(serve(app(&long)).await);
+        assert_eq!(result(&mut browser).await, "session");
+        let mut strict = browser.at(serve(app(&none)).await);
+        check(&strict.get("/me").await, 401, "enrolment_required");
+        assert_eq!(result(&mut strict.stranger()).await, "enrolment_required");
+        let new = start(&mut browser, "phone").await;
+        assert_eq!(confirm(&probe, &mut browser, new).await["result"], "session");
+        // The administrator removes a lost factor much later.
+        probe.clock.advance(30 * DAY);
+        long.accounts().set_enrolled_factors(account.id(), []).await.expect("set");
+        let due = probe.auth_now().plus(7 * DAY);
+        let answer = browser.stranger().login("alice", PASSWORD).await.json();
+        assert_eq!((&answer["result"], &answer["enrolment_due_at"]), (&json!("session"), &shown(due)));
+    }
+
+    async fn every_way_to_a_session_looks_at_the_role(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        let (account, mut browser) = admin(&probe).await;
+        let (auth, client) = (&probe.auth, ClientInfo::default());
+        let refused = |answer: crate::support::browser::Answer, way: &str| {
+            assert_eq!((answer.status, answer.code().as_str()), (401, "enrolment_required"), "{way}");
+        };
+        // By mail.
+        assert_eq!(browser.post("/auth/login/mail", json!({ "login": "alice" })).await.status, 202);
+        let sent = probe.mail().await;
+        let mail = sent.iter().rev().find(|mail| mail.kind == MessageKind::MailLogin).expect("a mail");
+        let code = json!({ "code": mail.value("code").expect("a code") });
+        let answer = browser.post("/auth/login/mail/confirm", code).await;
+        assert_eq!(answer.json()["result"], "enrolment_required", "{}", answer.text);
+        refused(browser.get("/me").await, "by mail");
+        // The mailbox is proved by that, so the factor can be set up.
+        assert_eq!(browser.post("/auth/totp", json!({ "name": "phone" })).await.status, 201);
+        // A visitor who signs in.
+        let mut visitor = browser.stranger();
+        assert_eq!(visitor.post_empty("/auth/session/anonymous").await.status, 201);
+        assert_eq!(result(&mut visitor).await, "enrolment_required");
+        refused(visitor.get("/me").await, "a visitor");
+        // Means of the application.
+        let outcome = auth.sign_in(&account, &client).proved(Factor::External).await.expect("it ends");
+        assert!(matches!(outcome, LoginOutcome::EnrolmentRequired(_)), "{outcome:?}");
+        let started = auth.sessions().start(&account, &client).await.expect("a session");
+        let (_, token) = cookie_of(&started).split_once('=').map(|(n, t)| (n.to_owned(), t.to_owned())).expect("a cookie");
+        refused(browser.with_cookie(&token).get("/me").await, "a session of the application");
+        // A reset, and then a sign-in.
+        assert_eq!(browser.post("/auth/password/forgot", json!({ "login": "alice" })).await.status, 202);
+        let sent = probe.mail().await;
+        let mail = sent.iter().rev().find(|mail| mail.kind == MessageKind::PasswordReset).expect("a mail");
+        let (_, token) = mail.value("link").expect("a link").split_once("#token=").expect("a token");
+        let reset = json!({ "token": token, "password": PASSWORD_2 });
+        assert!(browser.stranger().post("/auth/password/reset", reset).await.status < 300);
+        let answer = browser.stranger().login("alice", PASSWORD_2).await;
+        assert_eq!(answer.json()["result"], "enrolment_required", "{}", answer.text);
+        // A bearer token.
+        let body = json!({ "login": "alice", "password": PASSWORD_2, "transport": "bearer" });
+        let answer = browser.stranger().post("/auth/login", body).await.json();
+        assert_eq!(answer["result"], "enrolment_required");
+        let token = answer["token"].as_str().expect("a token").to_owned();
+        let request = browser.raw(reqwest::Method::GET, "/me").bearer_auth(&token);
+        refused(crate::support::browser::send(request).await, "a bearer");
+    }
+
+    async fn a_bearer_whose_role_was_granted_later_renews_its_token_to_set_up_the_factor(probe: Probe) {
+        let probe = probe.configured(|config| config.service.bearer = true);
+        let account = probe.register("alice").await;
+        let browser = probe.browser().await;
+        let body = json!({ "login": "alice", "password": PASSWORD, "transport": "bearer" });
+        let answer = browser.stranger().post("/auth/login", body).await.json();
+        let token = answer["token"].as_str().expect("a token").to_owned();
+        require(&probe.auth, &account).await;
+        probe.clock.advance(16 * MINUTE);
+        let send = async |method: reqwest::Method, path: &str, token: &str| {
+            crate::support::browser::send(browser.raw(method, path).bearer_auth(token)).await
+        };
+        check(&send(reqwest::Method::GET, "/me", &token).await, 401, "token_expired");
+        let renewed = send(reqwest::Method::POST, "/auth/session/refresh", &token).await;
+        assert_eq!(renewed.status, 200, "{}", renewed.text);
+        let token = renewed.json()["token"].as_str().expect("a token").to_owned();
+        check(&send(reqwest::Method::GET, "/me", &token).await, 401, "enrolment_required");
+        let request = browser.raw(reqwest::Method::POST, "/auth/totp").bearer_auth(&token);
+        let answer = crate::support::browser::send(request.json(&json!({ "name": "phone" }))).await;
+        check(&answer, 401, "insufficient_user_authentication");
+    }
+
+    async fn a_weak_factor_changes_no_factor_where_a_role_requires_a_strong_one(probe: Probe) {
+        let (account, mut browser, _) = crate::totp::person(&probe, "alice").await;
+        let both = [Factor::Totp, Factor::MailedCode];
+        probe.auth.accounts().set_enrolled_factors(account.id(), both).await.expect("set");
+        require(&probe.auth, &account).await;
+        let start = probe.auth.sessions().start(&account, &ClientInfo::default());
+        let started = start.factor(Factor::Password).factor(Factor::MailedCode).await.expect("a session");
+        let cookie = cookie_of(&started);
+        let (_, token) = cookie.split_once('=').expect("a cookie");
+        let mut thief = browser.with_cookie(token);
+        let name = json!({ "name": "thief" });
+        let refused = thief.post("/auth/totp", name.clone()).await;
+        check(&refused, 401, "insufficient_user_authentication");
+        assert_eq!(refused.json()["factors"], json!(["totp"]));
+        // Without the role both count.
+        probe.auth.roles().revoke(account.id(), "admin").await.expect("it is revoked");
+        assert_eq!(thief.post("/auth/totp", name).await.status, 201);
+        assert_eq!(browser.post("/auth/logout", json!({})).await.status, 204);
+    }
+
+    async fn an_authenticator_is_not_enough_where_a_passkey_is_required(probe: Probe) {
+        let probe = probe.configured(|config| config.factor.least = Factor::Passkey);
+        let account = probe.register("alice").await;
+        require(&probe.auth, &account).await;
+        let mut browser = probe.browser().await;
+        assert_eq!(result(&mut browser).await, "enrolment_required");
+        let (id, secret) = start(&mut browser, "phone").await;
+        let body = json!({ "id": id, "code": code(&probe, &secret) });
+        check(&browser.post("/auth/totp/confirm", body).await, 409, "factor_too_weak");
+        // A factor that the application checks is always enough.
+        probe.auth.accounts().set_enrolled_factors(account.id(), [Factor::External]).await.expect("set");
+        assert_eq!(result(&mut browser).await, "second_factor_required");
+    }
+
+    async fn an_operator_learns_that_the_routes_are_missing(probe: Probe) {
+        let account = probe.register("alice").await;
+        require(&probe.auth, &account).await;
+        let client = ClientInfo::default();
+        let found = |auth: &Portcullis| {
+            auth.audit().iter().any(|finding| finding.code == "factor_required_without_routes")
+        };
+        for mounted in [true, false] {
+            let auth = probe.rebuilt(|builder| builder);
+            if mounted {
+                drop(app(&auth));
+            }
+            let credentials = Credentials::password("alice", PASSWORD);
+            let outcome = auth.login().with_password(credentials, &client).await.expect("it is right");
+            assert!(matches!(outcome, LoginOutcome::EnrolmentRequired(_)), "{outcome:?}");
+            assert_eq!(found(&auth), !mounted);
+        }
     }
 
     async fn a_weaker_factor_is_not_enough(probe: Probe) {

@@ -1180,6 +1180,7 @@ async fn live(probe: &Probe, name: &str) -> Living {
     // Second factors.
     probe.clock.advance(MINUTE);
     assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+    crate::sent_code::prove_mailbox(probe, &mut browser).await;
     crate::totp::enrol(probe, &mut browser, &format!("{name}'s phone")).await;
     let answer = browser.post("/auth/recovery-codes", json!({})).await;
     assert_eq!(answer.status, 201, "{}", answer.text);

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use portcullis::account::NewAccount;
 use portcullis::config::{AttemptKind, AttemptOverrides};
 use portcullis::login::Credentials;
+use portcullis::rate_limit::Quota;
 use portcullis::second_factor::{FactorCode, SecondFactorError};
 use portcullis::sent_code::{CodeChannel, SentCodeError};
-use portcullis::{Account, ClientInfo, Factor, MessageKind};
+use portcullis::{Account, ClientInfo, Factor, MessageKind, Problem};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -87,6 +89,17 @@ async fn factors(browser: &mut Browser) -> Vec<String> {
     let list = answer.json()["factors"].clone();
     let list = list.as_array().expect("a list").iter();
     list.map(|factor| factor["factor"].as_str().expect("a name").to_owned()).collect()
+}
+
+/// Signs in with the code of a mail, without a password.
+async fn mail_sign_in(probe: &Probe, browser: &mut Browser, name: &str) {
+    let login = json!({ "login": format!("{name}@example.com") });
+    assert_eq!(browser.post("/auth/login/mail", login).await.status, 202);
+    let sent = probe.mail().await;
+    let mail = sent.iter().rev().find(|mail| mail.kind == MessageKind::MailLogin).expect("a mail");
+    let code = json!({ "code": mail.value("code").expect("a code") });
+    let answer = browser.post("/auth/login/mail/confirm", code).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
 async fn enrolled(probe: &Probe, account: &Account) -> Vec<Factor> {
@@ -172,13 +185,131 @@ on_every_database! {
     }
 
     async fn a_sign_in_by_mail_proves_the_mailbox_too(probe: Probe) {
-        let (account, _) = member(&probe, "alice").await;
-        let client = ClientInfo::default();
-        let start = probe.auth.sessions().start(&account, &client).factor(Factor::MailedCode);
-        let cookie = crate::support::call::cookie_of(&start.await.expect("a session"));
-        let identity: portcullis::Identity = crate::support::call::extracted(&probe.auth, &cookie).await;
-        let owner = identity.owner().expect("it has no ceiling");
-        let _ = probe.auth.totp().start(&owner, "phone", &client).await.expect("it is started");
+        let (_, browser) = member(&probe, "alice").await;
+        let mut browser = browser.stranger();
+        mail_sign_in(&probe, &mut browser, "alice").await;
+        assert_eq!(factors(&mut browser).await, ["mailed_code"]);
+        assert_eq!(browser.post("/auth/totp", json!({ "name": "phone" })).await.status, 201);
+        // But it is no second factor besides itself.
+        let account = probe.auth.accounts().create(NewAccount::email("bob@example.com").verified()).await;
+        let account = account.expect("it is made");
+        let mut browser = browser.stranger();
+        mail_sign_in(&probe, &mut browser, "bob").await;
+        check(&browser.post("/auth/sent-codes", json!({ "method": "mailed_code" })).await, 409, "no_password");
+        assert!(enrolled(&probe, &account).await.is_empty());
+    }
+
+    async fn what_was_set_up_after_a_change_of_the_address_goes_with_its_undo(probe: Probe) {
+        for had_one in [false, true] {
+            let name = if had_one { "alice" } else { "bob" };
+            let (account, mut browser) = member(&probe, name).await;
+            prove_mailbox(&probe, &mut browser).await;
+            let own = if had_one { Some(enrol(&probe, &mut browser, "owner").await) } else { None };
+            let email = format!("thief-of-{name}@example.com");
+            assert_eq!(browser.post("/auth/email", json!({ "email": email })).await.status, 202);
+            let sent = probe.mail().await;
+            let asks = |mail: &&portcullis::Message| mail.kind == MessageKind::EmailChangeConfirm;
+            let confirm = sent.iter().rev().find(asks).expect("a mail").value("code").expect("a code").to_owned();
+            assert_eq!(browser.post("/auth/email/confirm", json!({ "code": confirm })).await.status, 200);
+            if !had_one {
+                probe.clock.advance(MINUTE);
+                prove_mailbox(&probe, &mut browser).await;
+            }
+            let (_, stolen) = enrol(&probe, &mut browser, "thief").await;
+            assert_eq!(browser.post("/auth/recovery-codes", json!({})).await.status, 201);
+            let sent = probe.mail().await;
+            let to = format!("{name}@example.com");
+            let undo = |mail: &&portcullis::Message| {
+                mail.kind == MessageKind::EmailChangedUndo && mail.to.as_str() == to
+            };
+            let link = sent.iter().rev().find(undo).expect("a mail").value("link").expect("a link");
+            let (_, token) = link.split_once("#token=").expect("a token");
+            let mut owner = browser.stranger();
+            assert_eq!(owner.post("/auth/email/undo", json!({ "token": token })).await.status, 204);
+            let answer = owner.login(name, PASSWORD).await.json();
+            match own {
+                // What the owner had set up before is not the thief's.
+                Some((_, secret)) => {
+                    assert_eq!(answer["methods"], json!([{ "method": "totp" }]));
+                    probe.clock.advance(MINUTE);
+                    check(&verify(&mut owner, &code(&probe, &stolen)).await, 403, "wrong_code");
+                    assert_eq!(verify(&mut owner, &code(&probe, &secret)).await.status, 200);
+                }
+                None => {
+                    assert_eq!(answer["result"], "session");
+                    assert!(enrolled(&probe, &account).await.is_empty());
+                    let told = probe.mail().await;
+                    assert!(told.iter().any(|mail| mail.kind == MessageKind::FactorRemoved));
+                }
+            }
+        }
+    }
+
+    async fn a_change_of_the_address_of_a_factor_needs_a_second_factor(probe: Probe) {
+        let (_, browser) = person(&probe, "alice").await;
+        probe.clock.advance(5 * MINUTE);
+        let mut thief = browser.clone();
+        let password = json!({ "password": PASSWORD });
+        assert_eq!(thief.post("/auth/reauthenticate", password.clone()).await.status, 200);
+        let email = json!({ "email": "thief@example.com" });
+        let refused = thief.post("/auth/email", email.clone()).await;
+        check(&refused, 401, "insufficient_user_authentication");
+        assert_eq!(refused.json()["factors"], json!(["mailed_code"]));
+        // The number is no factor, so a recent password is enough for it.
+        prove_mailbox(&probe, &mut thief).await;
+        assert_eq!(thief.post("/auth/email", email).await.status, 202);
+        let sent = probe.mail().await;
+        let asks = |mail: &&portcullis::Message| mail.kind == MessageKind::EmailChangeConfirm;
+        let confirm = sent.iter().rev().find(asks).expect("a mail").value("code").expect("a code").to_owned();
+        assert_eq!(thief.post("/auth/email/confirm", json!({ "code": confirm })).await.status, 200);
+        // What was proved of the old address says nothing about the new one.
+        assert_eq!(factors(&mut thief).await, ["password"]);
+        // Without such a factor, a recent password is enough.
+        let (_, mut other) = member(&probe, "bob").await;
+        assert_eq!(other.post("/auth/email", json!({ "email": "new@example.com" })).await.status, 202);
+    }
+
+    async fn codes_count_in_the_limit_of_mails_for_one_source(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.mail.per_source = Some(Quota::new(2, 60 * MINUTE));
+            config.mail.cool_down = Duration::ZERO;
+        });
+        let (_, mut browser) = member(&probe, "alice").await;
+        let method = json!({ "method": "mailed_code" });
+        for _ in 0..2 {
+            assert_eq!(browser.post("/auth/reauthenticate/challenge", method.clone()).await.status, 202);
+        }
+        let refused = browser.post("/auth/reauthenticate/challenge", method).await;
+        check(&refused, 429, "too_soon");
+    }
+
+    async fn of_many_step_ups_with_one_code_one_succeeds(probe: Probe) {
+        let (_, mut browser) = member(&probe, "alice").await;
+        let sent = ask(&probe, &mut browser, "/auth/reauthenticate/challenge", "mailed_code").await;
+        let mut requests = JoinSet::new();
+        for _ in 0..16 {
+            let (mut browser, sent) = (browser.clone(), sent.clone());
+            requests.spawn(async move { browser.post("/auth/reauthenticate", body("mailed_code", &sent)).await });
+        }
+        let answers = requests.join_all().await;
+        let succeeded = answers.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!(succeeded, 1, "{answers:?}");
+        assert!(answers.iter().all(|answer| answer.status < 500), "{answers:?}");
+    }
+
+    async fn the_applications_own_mailed_code_is_not_enough_after_a_reset_either(probe: Probe) {
+        let (_, browser) = person(&probe, "alice").await;
+        reset_password(&probe, &mut browser.stranger()).await;
+        let (auth, client) = (&probe.auth, ClientInfo::default());
+        let pending = async || {
+            let outcome = auth.login().with_password(Credentials::password("alice", NEW), &client).await;
+            outcome.expect("it is right").into_issued().pending_session().expect("it waits")
+        };
+        let refused = auth.login().finish(&pending().await, Factor::MailedCode, &client).await;
+        assert_eq!(refused.expect_err("too soon").code(), "mailed_code_after_reset");
+        probe.clock.advance(24 * 60 * MINUTE);
+        let finished = auth.login().finish(&pending().await, Factor::MailedCode, &client).await;
+        let _ = finished.expect("a day has passed");
     }
 
     async fn a_mailed_code_is_a_second_factor_after_its_owner_switched_it_on(probe: Probe) {
@@ -295,12 +426,14 @@ on_every_database! {
         let (_, mut browser) = person(&probe, "alice").await;
         prove_mailbox(&probe, &mut browser).await;
         let (_, secret) = enrol(&probe, &mut browser, "phone").await;
+        assert_eq!(browser.post("/auth/recovery-codes", json!({})).await.status, 201);
         probe.clock.advance(MINUTE);
         let mut other = waiting(&browser, "alice", PASSWORD).await;
         for number in 0..15 {
-            let answer = match number % 3 {
+            let answer = match number % 4 {
                 0 => verify_mailed(&mut other, "00000000").await,
                 1 => verify(&mut other, "not a code").await,
+                2 => verify(&mut other, "000000-000000-000000-000000").await,
                 // Neither a new sign-in nor a new code brings attempts.
                 _ => {
                     other = waiting(&browser, "alice", PASSWORD).await;

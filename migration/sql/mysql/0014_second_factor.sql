@@ -11,6 +11,7 @@ CREATE TABLE `auth_totp` (
     `digits` smallint NOT NULL,
     `period` bigint NOT NULL,
     `last_step` bigint NOT NULL,
+    `epoch` bigint NOT NULL,
     `created_at` bigint NOT NULL,
     `confirmed_at` bigint NULL,
     CONSTRAINT `auth_totp_account` FOREIGN KEY (`account_id`) REFERENCES `auth_account` (`id`) ON DELETE CASCADE
@@ -20,6 +21,7 @@ CREATE TABLE `auth_recovery_code` (
     `digest` binary(32) NOT NULL PRIMARY KEY,
     `account_id` binary(16) NOT NULL,
     `key_id` varchar(255) NOT NULL,
+    `epoch` bigint NOT NULL,
     `created_at` bigint NOT NULL,
     `used_at` bigint NULL,
     CONSTRAINT `auth_recovery_code_account` FOREIGN KEY (`account_id`) REFERENCES `auth_account` (`id`) ON DELETE CASCADE

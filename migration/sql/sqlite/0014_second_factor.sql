@@ -11,6 +11,7 @@ CREATE TABLE "auth_totp" (
     "digits" smallint NOT NULL,
     "period" integer NOT NULL,
     "last_step" integer NOT NULL,
+    "epoch" integer NOT NULL,
     "created_at" integer NOT NULL,
     "confirmed_at" integer NULL,
     FOREIGN KEY ("account_id") REFERENCES "auth_account" ("id") ON DELETE CASCADE
@@ -20,6 +21,7 @@ CREATE TABLE "auth_recovery_code" (
     "digest" blob(32) NOT NULL PRIMARY KEY,
     "account_id" uuid_text NOT NULL,
     "key_id" varchar NOT NULL,
+    "epoch" integer NOT NULL,
     "created_at" integer NOT NULL,
     "used_at" integer NULL,
     FOREIGN KEY ("account_id") REFERENCES "auth_account" ("id") ON DELETE CASCADE

@@ -12,11 +12,12 @@
 use sea_orm::DbErr;
 
 use super::entity::account;
-use super::store::set_enrolled_factors;
+use super::store::{find, set_enrolled_factors};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
+use crate::base::id::AccountId;
 use crate::base::transaction::Txn;
 use crate::context::Context;
 use crate::message::{MessageKind, Recipient, Values};
@@ -54,7 +55,8 @@ impl ChangingFactors<'_> {
     /// This locks the row of the account, so it must be the first statement of its transaction.
     pub(crate) async fn apply(&self, txn: &Txn<'_>) -> Result<Option<i64>, DbErr> {
         let Self { context, row, enrolled, change, client } = *self;
-        if !set_enrolled_factors(txn, row, enrolled).await? {
+        let enough = !enrolled.enough(context.config.factor.least).is_empty();
+        if !set_enrolled_factors(txn, row, enrolled, enough).await? {
             return Ok(None);
         }
         let verified = row.verified_at.is_some();
@@ -107,6 +109,27 @@ pub(crate) async fn phone_removed(
     let left = before.left_without(Factor::TextedCode);
     store::set(txn, row.id, left).await?;
     factors_set(txn, context, row, left).await
+}
+
+/// Removes the authenticators and recovery codes that an account got in the epoch `since` or later,
+/// because its mail address is put back that it had before. A thief who changed the address could have
+/// set them up with the new mailbox, and would otherwise keep the owner out after the undo. A code that
+/// is mailed needs no such rule, because it goes to the address that is put back.
+///
+/// The transaction has locked the row of the account.
+pub(crate) async fn removed_since(
+    txn: &Txn<'_>,
+    context: &Context,
+    id: AccountId,
+    since: i64,
+) -> Result<(), DbErr> {
+    let Some(row) = find(txn, id).await? else { return Ok(()) };
+    let left = store::forget_since(txn, &row, since).await?;
+    if left.0 == row.enrolled_factors {
+        return Ok(());
+    }
+    store::set(txn, id, left).await?;
+    factors_set(txn, context, &row, left).await
 }
 
 /// Returns which factors differ from those in the row.

@@ -27,6 +27,40 @@ pub(super) async fn forget<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Deletes what was stored for factors of an account in the epoch `since` or later. Returns the factors
+/// that it has left.
+pub(super) async fn forget_since<C: ConnectionTrait>(
+    db: &C,
+    row: &account::Model,
+    since: i64,
+) -> Result<EnrolledFactors, DbErr> {
+    let mut left = EnrolledFactors(row.enrolled_factors);
+    for (factor, table, counts) in [
+        (Factor::Totp, "auth_totp", "confirmed_at"),
+        (Factor::RecoveryCode, "auth_recovery_code", "used_at"),
+    ] {
+        let mut delete = Query::delete();
+        delete
+            .from_table(table)
+            .and_where(Expr::col("account_id").eq(row.id))
+            .and_where(Expr::col("epoch").gte(since));
+        if db.execute(&delete).await?.rows_affected() == 0 {
+            continue;
+        }
+        let mut rest = Query::select();
+        rest.expr(Expr::val(1)).from(table).and_where(Expr::col("account_id").eq(row.id)).limit(1);
+        // An authenticator counts when it is confirmed, and a recovery code until it is used.
+        match factor {
+            Factor::Totp => rest.and_where(Expr::col(counts).is_not_null()),
+            _ => rest.and_where(Expr::col(counts).is_null()),
+        };
+        if db.query_one(&rest).await?.is_none() {
+            left = left.left_without(factor);
+        }
+    }
+    Ok(left)
+}
+
 /// Sets the factors of an account whose row the transaction has locked.
 pub(super) async fn set<C: ConnectionTrait>(
     db: &C,
