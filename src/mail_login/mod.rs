@@ -435,6 +435,7 @@ impl MailLogin<'_> {
             (None, None) => None,
         };
         let target = browser.target();
+        let address_id = one_time::address_id(context, asked);
         let lifetime = context.config.mail.login_lifetime;
         let kind = MessageKind::MailLogin;
         let asked = transaction!(db, |txn| {
@@ -456,7 +457,8 @@ impl MailLogin<'_> {
             let start = Start {
                 kind: &Kind::MailLogin,
                 account_id: found.map(|(row, _)| row.id),
-                session_id: None,
+                // If the address gets an account, an erasure must find this row.
+                session_id: new.map(|_| address_id),
                 // If a mail was sent just before, it stays valid. The row that is written instead
                 // belongs to no browser, and keeps the work the same. An unknown name has a row
                 // too, so that a wrong code is compared with something.

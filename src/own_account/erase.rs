@@ -22,6 +22,7 @@ use crate::config::RateStore;
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::hook::{EraseCause, ErasingAccount, HookList};
+use crate::one_time;
 use crate::outbox;
 use crate::outstanding::Kind;
 use crate::rate_limit;
@@ -136,7 +137,13 @@ async fn remove(txn: &Txn<'_>, context: &Context, row: &account::Model) -> Resul
     }
     let visitors = store::visitors(txn, &lineages).await?;
 
-    let subjects: Vec<_> = challenges.into_iter().map(|challenge| challenge.subject).collect();
+    // Rows that were written while the address had no account, or for a stranger who typed it.
+    let asked = one_time::traces_of(context, &names);
+    let subjects = challenges.into_iter().map(|challenge| challenge.subject);
+    let mut subjects: Vec<_> = subjects.chain(asked.subjects.iter().cloned()).collect();
+    subjects.extend(store::subjects_with(txn, &asked.addresses).await?);
+    store::remove_with(txn, "auth_challenge", "subject", &asked.subjects).await?;
+    store::remove_with(txn, "auth_challenge", "session_id", &asked.addresses).await?;
     store::remove_with(txn, "auth_challenge_start", "subject", &subjects).await?;
     let subjects = subjects_about(context, id, &names);
     store::remove_with(txn, "auth_attempt", "subject", &subjects).await?;

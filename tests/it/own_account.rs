@@ -675,6 +675,76 @@ on_every_database! {
         assert_eq!(bobs.get("/me").await.text, bob.id.to_string());
     }
 
+    async fn what_was_asked_for_before_an_account_had_the_address_is_exported_and_erased(probe: Probe) {
+        let probe = probe.configured(|config| config.mail.login_creates_accounts = true);
+        let page = browser(&probe.auth).await;
+        let ask = async |login: &str| {
+            let mut asking = page.stranger();
+            let answer = asking.post("/auth/login/mail", json!({ "login": login })).await;
+            assert_eq!(answer.status, 202, "{}", answer.text);
+            asking
+        };
+        // The first mail expires, and the second one is never used.
+        let _ = ask("Newcomer@example.com").await;
+        probe.clock.advance(11 * MINUTE);
+        let _ = ask("newcomer@example.com").await;
+        let _ = ask("registrar@example.com").await;
+        let _ = ask("bystander@example.com").await;
+        probe.clock.advance(2 * MINUTE);
+        let mut newcomer = ask("Newcomer@Example.com").await;
+        let mail = probe.mail().await.pop().expect("a mail");
+        let answer = newcomer.post("/auth/login/mail/confirm", json!({ "code": mail.value("code") })).await;
+        assert_eq!(answer.json()["result"], "session", "{}", answer.text);
+        let accounts = probe.auth.accounts();
+        let first = accounts.find_by_login("newcomer@example.com").await.expect("it answers");
+        let first = first.expect("an account").id();
+        let used = "SELECT COUNT(*) FROM auth_challenge WHERE purpose = 'mail_login' AND account_id IS NOT NULL";
+        assert_eq!(probe.number(used).await, 1, "it belongs to the account that it has made");
+        // This address gets an account in another way.
+        let second = NewAccount::email("registrar@example.com").verified();
+        let second = probe.auth.registration().create(second, PASSWORD).await.expect("it is made").id();
+        // A stranger asks for a proof of each address.
+        let addresses = ["newcomer@example.com", "registrar@example.com", "bystander@example.com"];
+        for address in addresses {
+            let answer = page.stranger().post("/auth/verification", json!({ "email": address })).await;
+            assert_eq!(answer.status, 202, "{}", answer.text);
+        }
+        let sent = async |id: AccountId| {
+            let exported = accounts.export(id).await.expect("it is exported");
+            let sent = exported["codes_and_links"].as_array().expect("a list").clone();
+            let of = |purpose: &str| sent.iter().filter(|it| it["purpose"] == purpose).count();
+            assert_eq!(of("mail_login") + of("verification"), sent.len());
+            assert!(sent.iter().all(|it| it["target"] == Value::Null), "{sent:?}");
+            (of("mail_login"), of("verification"))
+        };
+        assert_eq!((sent(first).await, sent(second).await), ((3, 1), (1, 1)));
+        let rows = async || {
+            let mut rows = Vec::new();
+            for table in ["auth_challenge", "auth_challenge_start"] {
+                rows.push(probe.number(&format!("SELECT COUNT(*) FROM {table}")).await);
+            }
+            rows
+        };
+        assert_eq!(rows().await, [8, 8]);
+        // Another node erases them, with a newer secret.
+        let old = probe.secret.clone();
+        let other = probe.rebuilt(|builder| {
+            builder.configure(|config| config.keys.secrets = vec![Secret::generate(), old])
+        });
+        for id in [first, second] {
+            other.accounts().erase(id).await.expect("it is erased");
+        }
+        assert_eq!(rows().await, [2, 2], "those of the bystander");
+        for table in TABLES {
+            let dump = probe.hex_dump(table).await;
+            for (name, kept) in [("ewcomer", false), ("registrar", false), ("bystander", table == "auth_challenge")] {
+                let needle = data_encoding::HEXLOWER.encode(name.as_bytes());
+                let found = dump.iter().any(|value| value.contains(&needle));
+                assert_eq!(found, kept, "{table}: {name}");
+            }
+        }
+    }
+
     async fn hooks_may_refuse_and_what_they_write_goes_with_the_account(probe: Probe) {
         probe.execute("DROP TABLE IF EXISTS app_profile").await;
         probe.execute("CREATE TABLE app_profile (name VARCHAR(64) NOT NULL)").await;
