@@ -251,8 +251,10 @@ impl Closing<'_> {
                 .with_some("address", by.and_then(|(_, client)| client.address()))
                 .with_some("link", link)
                 .with("days", lifetime.as_secs() / DAY.as_secs());
-            let message =
-                Outgoing::new(MessageKind::AccountClosed, Some(to)).account(id).values(values);
+            let message = Outgoing::new(MessageKind::AccountClosed, Some(to))
+                .account(id)
+                .values(values)
+                .undone_within(lifetime);
             notices += usize::from(outbox::put(txn, context, &message).await? == Put::Queued);
         }
         Ok(notices)
