@@ -7,10 +7,10 @@ use sea_orm::DbErr;
 use serde_json::Value;
 
 use super::error::OwnAccountError;
-use super::{store, superuser};
+use super::store;
 use crate::account::closing::store as closing_store;
 use crate::account::entity::account;
-use crate::account::{Account, Accounts, Email, LoginId, store as account_store};
+use crate::account::{Account, Accounts, Email, LoginId, store as account_store, superuser};
 use crate::attempt::subjects_about;
 use crate::audit_log;
 use crate::base::clock::Timestamp;
@@ -47,8 +47,11 @@ impl Accounts<'_> {
     pub async fn erase(&self, id: AccountId) -> Result<(), OwnAccountError> {
         let (context, now) = (self.context, self.context.now());
         transaction!(self.db, |txn| {
-            let (row, superusers) = superuser::lock(txn, context, id, now).await?;
-            superusers.check_without(id)?;
+            let locked = superuser::lock(txn, context, id, now).await?;
+            let (row, superusers) = locked.ok_or(OwnAccountError::NotFound)?;
+            if superusers.is_last(id) {
+                return Err(OwnAccountError::LastSuperuser);
+            }
             erase(txn, context, row, EraseCause::Requested, now).await
         })
     }

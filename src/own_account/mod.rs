@@ -145,7 +145,6 @@ mod export;
 #[cfg(feature = "routes")]
 mod routes;
 mod store;
-mod superuser;
 
 pub use close::ClosedAccount;
 pub(crate) use erase::{Swept, sweep};
