@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use portcullis::{
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
 use reqwest::Method;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, TransactionTrait};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -895,6 +896,20 @@ on_every_database! {
         probe.clock.advance(HOUR);
         assert_eq!(maintain(&probe.auth).await.erased_accounts, 1);
     }
+    async fn slow_hooks_do_not_lose_the_lease_of_maintenance(probe: Probe) {
+        let hook = Slow { db: probe.db.clone(), clock: probe.clock.clone(), left: Arc::default() };
+        let auth = probe.rebuilt(|builder| builder.hooks(hook.clone()));
+        for number in 0..5 {
+            let id = person(&probe, &format!("person{number}")).await;
+            probe.auth.accounts().close(id).await.expect("it is closed");
+        }
+        probe.clock.advance(14 * DAY);
+        assert_eq!(maintain(&auth).await.erased_accounts, 5);
+        let left = hook.left.lock().expect("nothing panics").clone();
+        assert_eq!(left.len(), 5);
+        assert!(left.iter().all(|left| *left > 0), "the lease was over: {left:?}");
+    }
+
 
     async fn an_export_names_no_browser_that_asked_for_a_mail(probe: Probe) {
         let id = person(&probe, "alice").await;
@@ -965,6 +980,28 @@ fn ending(db: sea_orm::DatabaseConnection) -> HookFuture<'static, Value> {
         Ok(json!({}))
     })
 }
+/// An application whose hook takes two minutes for each account. It records how long the lease of
+/// maintenance was still valid, in milliseconds.
+#[derive(Clone)]
+struct Slow {
+    db: sea_orm::DatabaseConnection,
+    clock: MockClock,
+    left: Arc<Mutex<Vec<i64>>>,
+}
+
+impl Hooks for Slow {
+    async fn before_erase(&self, _: ErasingAccount<'_>, _: &DatabaseTransaction) -> HookResult {
+        let lease = "SELECT leased_until FROM auth_maintenance";
+        let lease = Statement::from_string(self.db.get_database_backend(), lease);
+        let row = self.db.query_one_raw(lease).await?.ok_or("there is no lease")?;
+        let until: i64 = row.try_get_by_index(0)?;
+        let now = portcullis::Clock::now(&self.clock).as_millis();
+        self.left.lock().expect("nothing panics").push(until - now);
+        self.clock.advance(2 * MINUTE);
+        Ok(())
+    }
+}
+
 
 /// An application whose hook fails, because a row of its own is missing.
 struct Strict;
