@@ -1,9 +1,8 @@
 //! Closing, erasing and exporting accounts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -896,6 +895,7 @@ on_every_database! {
         probe.clock.advance(HOUR);
         assert_eq!(maintain(&probe.auth).await.erased_accounts, 1);
     }
+
     async fn slow_hooks_do_not_lose_the_lease_of_maintenance(probe: Probe) {
         let hook = Slow { db: probe.db.clone(), clock: probe.clock.clone(), left: Arc::default() };
         let auth = probe.rebuilt(|builder| builder.hooks(hook.clone()));
@@ -909,7 +909,6 @@ on_every_database! {
         assert_eq!(left.len(), 5);
         assert!(left.iter().all(|left| *left > 0), "the lease was over: {left:?}");
     }
-
 
     async fn an_export_names_no_browser_that_asked_for_a_mail(probe: Probe) {
         let id = person(&probe, "alice").await;
@@ -980,6 +979,7 @@ fn ending(db: sea_orm::DatabaseConnection) -> HookFuture<'static, Value> {
         Ok(json!({}))
     })
 }
+
 /// An application whose hook takes two minutes for each account. It records how long the lease of
 /// maintenance was still valid, in milliseconds.
 #[derive(Clone)]
@@ -1001,7 +1001,6 @@ impl Hooks for Slow {
         Ok(())
     }
 }
-
 
 /// An application whose hook fails, because a row of its own is missing.
 struct Strict;
@@ -1125,6 +1124,19 @@ fn every_table_with_an_account_is_exported_and_every_other_has_a_reason() {
     assert_eq!(with, EXPORTED.iter().map(|(table, _)| *table).collect());
     let without = tables.iter().filter(|table| !has_account(table)).map(|table| &*table.name);
     assert_eq!(without.collect::<BTreeSet<_>>(), ALSO.iter().map(|(table, _)| *table).collect());
+}
+
+#[test]
+fn the_guide_names_every_table_with_an_account() {
+    let page = include_str!("../../src/guide/personal_data.rs");
+    let (_, list) = page.split_once("//! # What is kept").expect("the list");
+    let (list, _) = list.split_once("//! # Erasing").expect("its end");
+    for table in portcullis::schema::tables() {
+        let with_account = table.name == "auth_account"
+            || table.columns.iter().any(|column| column.name == "account_id");
+        let named = list.contains(&format!("`{}`", table.name));
+        assert!(named || !with_account, "{} is missing", table.name);
+    }
 }
 
 /// Returns all rows of each table.
