@@ -123,11 +123,8 @@ pub(crate) fn address_id(context: &Context, normal: &str) -> SessionId {
 
 fn address_ids(context: &Context, normal: &str) -> Vec<Uuid> {
     let parts = [Kind::MailLogin.name().into_owned(), "address".to_owned(), normal.to_owned()];
-    let digests = digests(
-        context,
-        KeyPurpose::ChallengeSubject,
-        &parts.each_ref().map(|part| part.as_bytes()),
-    );
+    let digests =
+        digests(context, KeyPurpose::ChallengeSubject, &parts.each_ref().map(String::as_bytes));
     let id = |digest: &Vec<u8>| Uuid::from_slice(&digest[..16]).expect("a digest has 32 bytes");
     digests.iter().map(id).collect()
 }

@@ -980,6 +980,21 @@ fn the_code_of_the_guide_is_compiled() {
     }
 }
 
+#[test]
+fn the_guide_asks_for_this_version() {
+    let version = env!("CARGO_PKG_VERSION").split('.').take(2).collect::<Vec<_>>().join(".");
+    for (page, lines) in [
+        ("start.rs", &["portcullis = \"{}\"", "portcullis-migration = \"{}\""][..]),
+        ("testing.rs", &["portcullis = { version = \"{}\", features"]),
+    ] {
+        let text = fs::read_to_string(root().join("src/guide").join(page)).expect("a page is read");
+        for line in lines {
+            let line = line.replace("{}", &version);
+            assert!(text.contains(&line), "{page} does not say: {line}");
+        }
+    }
+}
+
 /// The quickstart is what people copy. Without this line, their tables grow without limit.
 #[test]
 fn the_quickstart_runs_maintenance_and_delivers_messages() {
