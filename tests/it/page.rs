@@ -447,14 +447,14 @@ on_every_database! {
         let token = token(&probe, MessageKind::MailLogin).await;
 
         // The page of the link, in another browser and in the one that asked.
-        let opened = page(&browser, "/link").await;
+        let opened = page(&browser, "/page").await;
         let [link] = forms(MAILED_LINK, &opened, Some(&token)).try_into().expect("one form");
         let mut elsewhere = browser.stranger();
         let filled = link.with(&[]);
         let answer = post(&mut elsewhere, &link.action, &pairs(&filled)).await;
         let location = header(&answer, "location").to_owned();
         assert!(location.contains("?result=other_browser"), "{location}");
-        let other = page(&elsewhere, &location.replace("/link", "/page")).await;
+        let other = page(&elsewhere, &location).await;
         let html = rendered(MAILED_LINK, &other, None);
         assert!(html.contains("in the browser where you asked"), "{html}");
         let code = mail.value("code").expect("a code");
