@@ -194,6 +194,11 @@ fn record_fault(recorded: &[String], known: &[String]) -> Option<String> {
     ))
 }
 
+/// The code of the README is compiled as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(test)]
 mod tests {
     use super::{List, MigratorTrait, record_fault};

@@ -19,6 +19,11 @@ pub enum AccountError {
     /// The account does not exist or was deleted.
     #[error("there is no such account")]
     NotFound,
+    /// This is the last superuser. Without it, nobody could manage the service.
+    #[error(
+        "this is the last account that may do everything; give this right to another one first"
+    )]
+    LastSuperuser,
     /// A mail address of the account is not verified, so it may belong to another person. A factor
     /// that was enrolled before would lock that person out once they verify it.
     #[error(
@@ -50,6 +55,7 @@ problem! {
         Self::Taken(LoginIdKind::Email) => CONFLICT, "email_taken";
         Self::Taken(LoginIdKind::Phone) => CONFLICT, "phone_taken";
         Self::NotFound => NOT_FOUND, "account_not_found";
+        Self::LastSuperuser => CONFLICT, "last_superuser";
         Self::InvalidPage(_) => UNPROCESSABLE_ENTITY, "invalid_page";
         Self::AddressNotProved => FORBIDDEN, "address_not_proved";
     }

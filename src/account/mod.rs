@@ -24,6 +24,9 @@
 //! | [`close`](Accounts::close) | the owner, or an administrator for them | no sign-in; erased after `retention.closed_accounts` | [`keep`](Accounts::keep), until then |
 //! | [`erase`](Accounts::erase) | administrator, or maintenance after `close` | only the id is left; names are free again | none |
 //!
+//! The last superuser cannot be disabled, deleted, closed, erased or demoted, because nobody could
+//! manage the service any more. If the last two leave at the same time, one of them is refused.
+//!
 //! Closing and erasing are explained in [`own_account`](crate::own_account), and
 //! [`guide::admin_page`](crate::guide::admin_page) has the code of an administrator's page.
 //!
@@ -57,7 +60,7 @@
 //! # Errors
 //!
 //! `invalid_fields` (422), `username_taken`, `email_taken`, `phone_taken` (409),
-//! `account_not_found` (404), `address_not_proved` (403).
+//! `account_not_found` (404), `address_not_proved` (403), `last_superuser` (409).
 
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -84,6 +87,7 @@ mod login_id;
 mod name_probe;
 pub(crate) mod store;
 mod stored_password;
+pub(crate) mod superuser;
 
 pub use error::AccountError;
 pub use further_name::FurtherName;
@@ -456,28 +460,40 @@ impl<'a> Accounts<'a> {
     /// that undo a change of its address.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`] if the account does not exist or was deleted.
-    /// [`AccountError::Fault`] if the infrastructure failed.
+    /// - [`AccountError::NotFound`]: the account does not exist or was deleted.
+    /// - [`AccountError::LastSuperuser`]: no other superuser is left.
+    /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn disable(&self, id: AccountId) -> Result<(), AccountError> {
         let now = self.context.now();
-        self.set(id, "disabled", entity::account::Column::DisabledAt, now, store::Sessions::End)
-            .await
+        let change = Change {
+            what: "disabled",
+            column: entity::account::Column::DisabledAt,
+            sessions: store::Sessions::End,
+            leaves: true,
+        };
+        self.set(id, change, now).await
     }
 
     /// Disables an account from a date on. Until then it works as before, but the codes and links
     /// that were sent to it end now. Sessions that an earlier date has already ended stay ended.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`] if the account does not exist or was deleted.
-    /// [`AccountError::Fault`] if the infrastructure failed.
+    /// - [`AccountError::NotFound`]: the account does not exist or was deleted.
+    /// - [`AccountError::LastSuperuser`]: no other superuser is left from then on.
+    /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn disable_from(&self, id: AccountId, date: Timestamp) -> Result<(), AccountError> {
         let now = self.context.now();
         let sessions = match date > now {
             true => store::Sessions::EndIfDisabled(now),
             false => store::Sessions::End,
         };
-        self.set(id, "disabled from a date", entity::account::Column::DisabledAt, date, sessions)
-            .await
+        let change = Change {
+            what: "disabled from a date",
+            column: entity::account::Column::DisabledAt,
+            sessions,
+            leaves: true,
+        };
+        self.set(id, change, date).await
     }
 
     /// Enables an account again, including one that was disabled by a date. Remaining sessions,
@@ -488,8 +504,13 @@ impl<'a> Accounts<'a> {
     /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn enable(&self, id: AccountId) -> Result<(), AccountError> {
         let never: Option<Timestamp> = None;
-        self.set(id, "enabled", entity::account::Column::DisabledAt, never, store::Sessions::End)
-            .await
+        let change = Change {
+            what: "enabled",
+            column: entity::account::Column::DisabledAt,
+            sessions: store::Sessions::End,
+            leaves: false,
+        };
+        self.set(id, change, never).await
     }
 
     /// Marks the account and its mail address as verified, or its phone number if it has no mail
@@ -582,8 +603,13 @@ impl<'a> Accounts<'a> {
     /// [`AccountError::NotFound`] if the account does not exist or was deleted.
     /// [`AccountError::Fault`] if the infrastructure failed.
     pub async fn require_password_change(&self, id: AccountId) -> Result<(), AccountError> {
-        let column = entity::account::Column::MustChangePassword;
-        self.set(id, "must change password", column, true, store::Sessions::End).await
+        let change = Change {
+            what: "must change password",
+            column: entity::account::Column::MustChangePassword,
+            sessions: store::Sessions::End,
+            leaves: false,
+        };
+        self.set(id, change, true).await
     }
 
     /// Sets which second factors the account has enrolled. With at least one, a password alone does
@@ -651,21 +677,31 @@ impl<'a> Accounts<'a> {
         id: AccountId,
         count: Option<u32>,
     ) -> Result<(), AccountError> {
-        let column = entity::account::Column::RateLimit;
         let count = count.map(|count| i64::from(count.max(1)));
-        self.set(id, "rate limit", column, count, store::Sessions::Keep).await
+        let change = Change {
+            what: "rate limit",
+            column: entity::account::Column::RateLimit,
+            sessions: store::Sessions::Keep,
+            leaves: false,
+        };
+        self.set(id, change, count).await
     }
 
     /// Allows an account to do everything, or stops allowing it. It takes effect with the next
     /// request.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`] if the account does not exist or was deleted.
-    /// [`AccountError::Fault`] if the infrastructure failed.
+    /// - [`AccountError::NotFound`]: the account does not exist or was deleted.
+    /// - [`AccountError::LastSuperuser`]: no other superuser is left.
+    /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn set_superuser(&self, id: AccountId, superuser: bool) -> Result<(), AccountError> {
-        let what = if superuser { "made superuser" } else { "no longer superuser" };
-        let column = entity::account::Column::Superuser;
-        self.set(id, what, column, superuser, store::Sessions::Keep).await
+        let change = Change {
+            what: if superuser { "made superuser" } else { "no longer superuser" },
+            column: entity::account::Column::Superuser,
+            sessions: store::Sessions::Keep,
+            leaves: !superuser,
+        };
+        self.set(id, change, superuser).await
     }
 
     /// Marks an account as deleted. It can never sign in again. Everything else is kept: its
@@ -681,12 +717,14 @@ impl<'a> Accounts<'a> {
     /// nobody can verify an address, so all names stay taken.
     ///
     /// # Errors
-    /// [`AccountError::NotFound`] if the account does not exist, or was already deleted or erased.
-    /// [`AccountError::Fault`] if the infrastructure failed.
+    /// - [`AccountError::NotFound`]: the account does not exist, or was already deleted or erased.
+    /// - [`AccountError::LastSuperuser`]: no other superuser is left.
+    /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn delete(&self, id: AccountId) -> Result<(), AccountError> {
         let now = self.context.now();
         let event = Event::new(EventKind::AccountUpdated, now).account(id).detail("deleted");
         transaction!(self.db, |txn| {
+            self.may_leave(txn, id, now).await?;
             let column = entity::account::Column::DeletedAt;
             if !store::set(txn, id, column, now, store::Sessions::End).await? {
                 return Err(AccountError::NotFound);
@@ -721,18 +759,34 @@ impl<'a> Accounts<'a> {
         }
     }
 
+    /// Locks an account that is disabled, deleted or demoted. Fails if it is the last superuser.
+    async fn may_leave(
+        &self,
+        txn: &Txn<'_>,
+        id: AccountId,
+        now: Timestamp,
+    ) -> Result<(), AccountError> {
+        match superuser::lock(txn, self.context, id, now).await? {
+            None => Err(AccountError::NotFound),
+            Some((_, superusers)) if superusers.is_last(id) => Err(AccountError::LastSuperuser),
+            Some(_) => Ok(()),
+        }
+    }
+
     async fn set(
         &self,
         id: AccountId,
-        what: &'static str,
-        column: entity::account::Column,
+        change: Change,
         value: impl Into<sea_orm::Value>,
-        sessions: store::Sessions,
     ) -> Result<(), AccountError> {
         let value = value.into();
         let now = self.context.now();
+        let Change { what, column, sessions, leaves } = change;
         let event = Event::new(EventKind::AccountUpdated, now).account(id).detail(what);
         transaction!(self.db, |txn| {
+            if leaves {
+                self.may_leave(txn, id, now).await?;
+            }
             if !store::set(txn, id, column, value.clone(), sessions).await? {
                 return Err(AccountError::NotFound);
             }
@@ -746,6 +800,17 @@ impl<'a> Accounts<'a> {
         })?;
         Ok(())
     }
+}
+
+/// A change of one column of an account.
+#[derive(Clone, Copy)]
+struct Change {
+    /// The detail of the event.
+    what: &'static str,
+    column: entity::account::Column,
+    sessions: store::Sessions,
+    /// True if a superuser is none afterwards, or cannot be used.
+    leaves: bool,
 }
 
 /// Returns true if a mail address of the account is not verified. Nobody adds a factor before that:

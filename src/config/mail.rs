@@ -46,7 +46,8 @@ pub struct MailConfig {
     /// hour. Default: 30 s.
     pub first_retry: Duration,
     /// The maximum number of delivery attempts. Default: 10, which takes slightly more than three
-    /// hours.
+    /// hours. It does not apply to messages with a link that undoes a change or reopens a closed
+    /// account: they are attempted until this link expires.
     pub attempts: u32,
     /// How long the outbox keeps the record of a sent message. Default: 24 h.
     pub keep: Duration,

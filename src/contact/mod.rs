@@ -770,11 +770,16 @@ impl Applying<'_> {
         link: Option<String>,
     ) -> Result<(), ContactError> {
         let mut values = Values::new().with_some("address", self.client.address());
-        if let (Some(link), Some(lifetime)) = (link, self.context.config.contact.undo_lifetime) {
+        let undone_within = self.context.config.contact.undo_lifetime.filter(|_| link.is_some());
+        if let (Some(link), Some(lifetime)) = (link, undone_within) {
             let days = lifetime.as_secs() / (24 * 60 * 60);
             values = values.with("link", link).with("days", days);
         }
-        let message = Outgoing::new(kind, to).account(self.identity.account().id()).values(values);
+        let mut message =
+            Outgoing::new(kind, to).account(self.identity.account().id()).values(values);
+        if let Some(lifetime) = undone_within {
+            message = message.undone_within(lifetime);
+        }
         outbox::put(txn, self.context, &message).await?;
         Ok(())
     }

@@ -159,6 +159,10 @@
 //! - A list contains names and addresses of other people. Do not cache it. Routes behind a guard
 //!   answer with `no-store`.
 //!
+//! - The last superuser cannot be disabled, deleted, erased or demoted. The methods return the error
+//!   `last_superuser` (409). So two administrators who demote each other at the same time do not
+//!   lock everybody out.
+//!
 //! # Finding one account
 //!
 //! [`find_by_login`](crate::account::Accounts::find_by_login) finds an account by any of its sign-in names,

@@ -190,7 +190,7 @@
 //! | `mail.login_creates_accounts` | off | a service that mounts the sign-in by mail for its accounts must not become open to everybody by that |
 //! | random bits of its link, length of its code | 256; `challenge.code_length` and `code_alphabet` | see [challenges](#challenges) |
 //! | `mail.send_timeout` | 30 s per attempt | a mail server that hangs delays at most eight messages, and no request |
-//! | `mail.first_retry`, `mail.attempts` | 30 s, doubled up to an hour; 10 attempts | three hours: enough for a mail server that restarts or uses greylisting |
+//! | `mail.first_retry`, `mail.attempts` | 30 s, doubled up to an hour; 10 attempts | three hours: enough for a mail server that restarts or uses greylisting. A message with a link that undoes a change or reopens an account is attempted until the link expires |
 //! | `mail.keep` | 24 h | How long you can look up whether a message was sent. Its text is deleted at once. Most of these rows are caused by people who are not signed in, and no data that they leave is kept longer. A failed message is an event |
 //! | `mail.delivery` | a task of the library | mail is sent without any set-up |
 //!

@@ -150,7 +150,7 @@
 //! | `account_not_found` | 404 | there is no such account |
 //! | `account_disabled`, `account_not_verified` | 403 | [`job_identity`](crate::Portcullis::job_identity): the account cannot be used now |
 //! | `account_erased` | 410 | the account was erased; nothing is kept about it except its id |
-//! | `last_superuser` | 409 | this is the last superuser, so it can neither be closed nor erased; make another account a superuser first |
+//! | `last_superuser` | 409 | this is the last superuser, so it cannot be disabled, deleted, closed, erased or demoted; make another account a superuser first |
 //! | `session_limit` | 409 | the account has the maximum number of sessions; sign out on another device first |
 //! | `session_data_too_large` | 413 | the session data is larger than 4 KiB |
 //! | `session_data_unreadable` | 500 | the stored session data does not match the type that the code reads |

@@ -69,9 +69,9 @@
 //! | `auth_denial` | 30 days | `retention.denials` |
 //! | `auth_former_address` | 30 days | |
 //! | `auth_told_place`, `auth_device_digest` | 30 days | |
-//! | accounts that strangers created and nobody verified | 7 days | `retention.unverified_accounts`; only with `login.require_verified` |
-//! | accounts that were closed | 14 days, then they are [erased](crate::own_account#erasing) | `retention.closed_accounts` |
-//! | addresses and details in the events of an erased account | 30 days | `retention.erased_sources` |
+//! | `auth_account`: accounts that strangers created and nobody verified | 7 days | `retention.unverified_accounts`; only with `login.require_verified` |
+//! | `auth_account`: accounts that were closed | 14 days, then they are [erased](crate::own_account#erasing) | `retention.closed_accounts` |
+//! | `auth_event`: addresses and details in the events of an erased account | 30 days | `retention.erased_sources` |
 //!
 //! ```
 //! use std::time::Duration;

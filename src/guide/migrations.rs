@@ -4,11 +4,15 @@
 //!
 //! # With the migration crate
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(db: sea_orm::DatabaseConnection, auth: portcullis::Portcullis)
+//! # -> Result<(), Box<dyn std::error::Error>> {
 //! use portcullis_migration::{Migrator, MigratorTrait};
 //!
 //! Migrator::up(&db, None).await?;
 //! auth.check_tables().await?;
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! Call it at every start, or as a separate step of your deployment. Processes that start together
@@ -27,7 +31,15 @@
 //! `auth_account`, run yours second. sea-orm's migrator has no lock. Run yours under the lock of
 //! portcullis:
 //!
-//! ```ignore
+//! ```no_run
+//! # use sea_orm_migration::MigrationTrait;
+//! # struct YourMigrator;
+//! # impl MigratorTrait for YourMigrator {
+//! #     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+//! #         Vec::new()
+//! #     }
+//! # }
+//! # async fn example(db: sea_orm::DatabaseConnection) -> Result<(), sea_orm::DbErr> {
 //! use portcullis_migration::{Migrator, MigratorTrait, locked};
 //!
 //! locked(&db, |txn| {
@@ -37,6 +49,8 @@
 //!     })
 //! })
 //! .await?;
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! [`locked`] takes a function. The function gets the connection that holds the lock, and must use

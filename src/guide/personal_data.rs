@@ -14,6 +14,7 @@
 //! | sessions: network address, browser, times | `auth_session` | 7 days after their end |
 //! | what your application stores with a session | `auth_session_data` | as long as the session |
 //! | roles, groups, permissions, levels | `auth_account_role`, `auth_account_group`, `auth_account_permission`, `auth_membership` | until they are revoked, or the account is erased |
+//! | how often your source of memberships was asked about an account | `auth_membership_turn` | until the account is erased |
 //! | codes and links: their purpose and address; only digests of the codes | `auth_challenge`, `auth_challenge_start` | an hour after their end |
 //! | messages: recipient and content are encrypted, and the content is deleted when it is sent | `auth_outbox`, `auth_outbox_limit` | 24 hours; counts one hour |
 //! | requests, counted by keyed digests; only with `rate.store = database` | `auth_rate` | until the limit has recovered |

@@ -66,8 +66,9 @@
 //!
 //! # What was tested
 //!
-//! A test starts PgBouncer with the configuration above. Many clients then sign in, write and read
-//! at the same time. With a version before 1.21, the test uses `session` instead. In addition, some
+//! Tests start PgBouncer with the configuration above. Many clients then sign in, write and read
+//! at the same time, an import and an erasure run, and several nodes migrate an empty database
+//! together. With a version before 1.21, the tests use `session` instead. In addition, some
 //! tests of this repository ran through PgBouncer once, by hand:
 //!
 //! | PgBouncer | mode | result |

@@ -59,15 +59,7 @@
 //! # Forms
 //!
 //! ```html
-//! {% if form.error %}<p role="alert">{{ form.message }}</p>{% endif %}
-//! <form method="post" action="/auth/login">
-//!   <input name="login" value="{{ form.values.login }}" autocomplete="username">
-//!   <input name="password" type="password" autocomplete="current-password">
-//!   {% for reason in form.errors.password %}<em>{{ reason.message }}</em>{% endfor %}
-//!   <input name="next" type="hidden" value="{{ form.next or '/' }}">
-//!   <input name="back" type="hidden" value="{{ form.page }}">
-//!   <button>Sign in</button>
-//! </form>
+#![doc = include_str!("server_pages/login.html")]
 //! ```
 //!
 //! - The fields have the names of the JSON body. A checkbox needs `value="true"`. Without the field `remember`, a
@@ -187,44 +179,13 @@
 //! The page that asks, `by-mail.html`. It comes back with the result `mail_sent` for every name:
 //!
 //! ```html
-//! {% if form.error %}<p role="alert">{{ form.message }}</p>{% endif %}
-//! {% if form.result == 'mail_sent' %}<p>If there is such an account, we have sent it a mail.</p>{% endif %}
-//! <form method="post" action="/auth/login/mail">
-//!   <input name="login" value="{{ form.values.login }}" autocomplete="username">
-//!   <input name="next" type="hidden" value="{{ form.next or '/' }}">
-//!   <input name="back" type="hidden" value="{{ form.page }}">
-//!   <button>Send a link and a code</button>
-//! </form>
-//! <form method="post" action="/auth/login/mail/confirm">
-//!   <input name="code" autocomplete="one-time-code">
-//!   <input name="remember" type="checkbox" value="true">
-//!   <input name="next" type="hidden" value="{{ form.next or '/' }}">
-//!   <input name="back" type="hidden" value="{{ form.page }}">
-//!   <button>Sign in with the code</button>
-//!   <p>Do not tell the code to anyone, also not to us.</p>
-//! </form>
+#![doc = include_str!("server_pages/by-mail.html")]
 //! ```
 //!
 //! The page of the link, `mailed-link.html`:
 //!
 //! ```html
-//! {% if form.result == 'other_browser' %}
-//! <p>Type the code of the mail in the browser where you asked for it.</p>
-//! {% elif form.error == 'link_used' %}
-//! <p>This browser has just used the link. <a href="/">Continue</a></p>
-//! {% elif form.error %}
-//! <p role="alert">{{ form.message }}. <a href="/login/by-mail">Ask for a new mail</a></p>
-//! {% elif token %}
-//! <form method="post" action="/auth/login/mail/confirm">
-//!   <input name="token" type="hidden" value="{{ token }}">
-//!   <input name="remember" type="checkbox" value="true">
-//!   <input name="next" type="hidden" value="/">
-//!   <input name="back" type="hidden" value="{{ form.page }}">
-//!   <button>Sign in</button>
-//! </form>
-//! {% else %}
-//! <p>Please open the link in your mail again.</p>
-//! {% endif %}
+#![doc = include_str!("server_pages/mailed-link.html")]
 //! ```
 //!
 //! The form is necessary. The link must not sign in when it is opened, because mail scanners open links too.

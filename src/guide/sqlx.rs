@@ -39,20 +39,25 @@
 //! ```ignore
 //! let pool = PgPoolOptions::new()
 //!     .max_connections(10)
-//!     // A ping before each use doubles the cost of a request. A connection that was idle for long may be dead.
+//!     // A ping before each use doubles the cost of a request. A connection that was idle for long
+//!     // may be dead.
 //!     .test_before_acquire(false)
-//!     .before_acquire(|connection, meta| Box::pin(async move {
-//!         if meta.idle_for > Duration::from_secs(30) {
-//!             sqlx::Connection::ping(connection).await?;
-//!         }
-//!         Ok(true)
-//!     }))
-//!     .connect(&url)
+//!     .before_acquire(|connection, meta| {
+//!         Box::pin(async move {
+//!             if meta.idle_for > Duration::from_secs(30) {
+//!                 sqlx::Connection::ping(connection).await?;
+//!             }
+//!             Ok(true)
+//!         })
+//!     })
+//!     .connect(url)
 //!     .await?;
-//! sqlx::migrate!().run(&pool).await?; // has a lock of its own: several nodes may start together
+//! // sqlx has its own lock, so several nodes may start together.
+//! sqlx::migrate!().run(&pool).await?;
 //! let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
 //! let auth = Portcullis::builder(db).secret(secret).build()?;
-//! auth.check_tables().await?; // names a file that was forgotten
+//! // Fails at once if an SQL file was forgotten.
+//! auth.check_tables().await?;
 //! ```
 //!
 //! # Your rows next to the accounts

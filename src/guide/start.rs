@@ -5,8 +5,8 @@
 //! ```toml
 //! [dependencies]
 //! axum = "0.8"
-//! portcullis = "0.1"
-//! portcullis-migration = "0.1"
+//! portcullis = "0.2"
+//! portcullis-migration = "0.2"
 //! sea-orm = { version = "2", default-features = false, features = ["runtime-tokio", "sqlx-sqlite"] }
 //! tokio = { version = "1", features = ["full"] }
 //! ```

@@ -703,7 +703,12 @@ impl Changing<'_> {
     ) -> Result<(), LoginNameError> {
         let values = values.with_some("address", self.client.address());
         let to = to.and_then(Recipient::email);
-        let message = Outgoing::new(kind, to).account(self.id()).values(values);
+        let undo_lifetime = self.context.config.contact.undo_lifetime;
+        let undo_lifetime = undo_lifetime.filter(|_| values.get("link").is_some());
+        let mut message = Outgoing::new(kind, to).account(self.id()).values(values);
+        if let Some(lifetime) = undo_lifetime {
+            message = message.undone_within(lifetime);
+        }
         outbox::put(txn, self.context, &message).await?;
         Ok(())
     }

@@ -64,6 +64,7 @@ impl MailLogin<'_> {
                 Err(AccountError::Fault(fault)) => return Err(fault.into()),
                 Err(error) => return Err(Fault::Internal(error.to_string().into()).into()),
             };
+            right.challenge.give_to(txn, row.id).await?;
             let account = Account::from(row.clone());
             hooks
                 .after_register(Registering { account: Some(&account), ..registering }, txn)

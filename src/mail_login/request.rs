@@ -38,6 +38,7 @@ impl Request<'_> {
         let to = self.to();
         let lifetime = context.config.mail.login_lifetime;
         let kind = MessageKind::MailLogin;
+        let address_id = one_time::address_id(context, self.asked);
         let admitted = outbox::admit(txn, context, kind, self.counted(to.as_ref())).await?;
         let found = self.found.as_ref().filter(|_| admitted.0);
         let new = self.new.as_ref().filter(|_| admitted.0);
@@ -48,7 +49,8 @@ impl Request<'_> {
         let start = Start {
             kind: &Kind::MailLogin,
             account_id: found.map(|(row, _)| row.id),
-            session_id: None,
+            // If the address gets an account, an erasure must find this row.
+            session_id: new.map(|_| address_id),
             // If a mail was sent just before, it stays valid. The row that is written instead belongs
             // to no browser, and keeps the work the same. An unknown name has a row too, so that a
             // wrong code is compared with something.

@@ -155,6 +155,9 @@ const NEXT_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The same, if something failed.
 const NEXT_HOUR: Duration = Duration::from_secs(60 * 60);
 
+/// How often a run extends its lease while it works on single accounts. The lease is much longer.
+const EXTEND_EVERY: Duration = Duration::from_secs(60);
+
 /// The time until a failed run is attempted again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -455,9 +458,12 @@ impl Sweep<'_> {
         report: &mut MaintenanceReport,
     ) -> Result<(), Stopped> {
         let executor = db.executor();
+        let mut extended_at = now;
         loop {
             let ids = db.read(closing_store::due(&executor, now, BATCH)).await?;
             for id in &ids {
+                // A hook of the application may take seconds for each account.
+                self.extend(&mut extended_at).await?;
                 match own_account::sweep(self.auth, *id, now).await {
                     Ok(Swept::Erased) => report.erased_accounts += 1,
                     Ok(Swept::Again | Swept::Left) => {}
@@ -521,6 +527,19 @@ impl Sweep<'_> {
         }
     }
 
+    /// Extends the lease if it was last extended some time ago.
+    async fn extend(&self, extended_at: &mut Timestamp) -> Result<(), Stopped> {
+        let now = self.auth.context().now();
+        if now.since(*extended_at) < EXTEND_EVERY {
+            return Ok(());
+        }
+        *extended_at = now;
+        match self.auth.keep_upkeep(self.lease).await? {
+            true => Ok(()),
+            false => Err(Stopped::Overtaken),
+        }
+    }
+
     async fn pause(&self) -> Result<(), Stopped> {
         if !self.auth.keep_upkeep(self.lease).await? {
             return Err(Stopped::Overtaken);
@@ -539,9 +558,11 @@ impl Sweep<'_> {
         count: &mut u64,
     ) -> Result<(), Stopped> {
         let executor = db.executor();
+        let mut extended_at = now;
         loop {
             let ids = db.read(account_store::on_trial(&executor, before, BATCH)).await?;
             for id in &ids {
+                self.extend(&mut extended_at).await?;
                 let event =
                     Event::new(EventKind::AccountRemoved, now).account(*id).detail("never proved");
                 // Tells whether the event is being written. If that fails, the account itself was

@@ -155,6 +155,18 @@ impl MessageKind {
         )
     }
 
+    /// Returns true if it contains a link that undoes a change, or that reopens a closed account. No
+    /// later message contains this link.
+    pub(crate) const fn has_way_back(self) -> bool {
+        matches!(
+            self,
+            Self::AccountClosed
+                | Self::EmailChangedUndo
+                | Self::PhoneChangedUndo
+                | Self::LoginNameAdded
+        )
+    }
+
     /// Returns the name in the outbox, in limits and in the log.
     pub(crate) fn stored(self) -> Cow<'static, str> {
         match self {
@@ -181,5 +193,19 @@ impl MessageKind {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         // The column holds 64 characters, including the prefix.
         (1..=60).contains(&name.len()) && name.bytes().all(plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_with_a_link_is_the_only_way_back() {
+        for kind in MessageKind::ALL {
+            let built_in = kind.built_in().expect("it is built in");
+            let told = kind.cause() == Cause::Happened && built_in.values.contains(&"link");
+            assert_eq!(kind.has_way_back(), told, "{kind:?}");
+        }
     }
 }

@@ -2,14 +2,15 @@
 
 use subtle::ConstantTimeEq;
 use unicode_normalization::UnicodeNormalization;
+use uuid::Uuid;
 
 use crate::account::LoginId;
 use crate::base::client::ClientInfo;
-use crate::base::id::{AccountId, ChallengeId};
+use crate::base::id::{AccountId, ChallengeId, SessionId};
 use crate::base::secret::{DigestKey, Purpose as KeyPurpose};
 use crate::context::Context;
 use crate::outbox::one_spelling;
-use crate::outstanding::APPLICATION;
+use crate::outstanding::{APPLICATION, Kind};
 
 /// What a challenge is about.
 pub(super) struct Subject<'a> {
@@ -91,6 +92,41 @@ pub(super) fn code_digests(
         KeyPurpose::ChallengeCode,
         &[purpose.as_bytes(), id.as_bytes(), code.as_bytes()],
     )
+}
+
+/// What the rows without an account contain about a person.
+pub(crate) struct Traces {
+    /// The subjects of proofs of an address. The address had no account, or was already proved.
+    pub(crate) subjects: Vec<Vec<u8>>,
+    /// The [ids](address_id) of addresses, in the rows of sign-ins by mail.
+    pub(crate) addresses: Vec<Uuid>,
+}
+
+/// Returns what rows without an account may contain about a person with these names, under each
+/// secret. Pass each name in its normal form.
+pub(crate) fn traces_of(context: &Context, names: &[String]) -> Traces {
+    let verification = Kind::Verification.name();
+    let subject =
+        |name| Subject { purpose: &verification, account: None, target: Some(name), alone: false };
+    Traces {
+        subjects: names.iter().flat_map(|name| subject(name).digests(context, &[])).collect(),
+        addresses: names.iter().flat_map(|name| address_ids(context, name)).collect(),
+    }
+}
+
+/// Returns the id of an address without an account, for the column `session_id` of a sign-in by
+/// mail. Nobody can make the address from it. No index finds the address itself, and an erasure
+/// must find the row if the address gets an account.
+pub(crate) fn address_id(context: &Context, normal: &str) -> SessionId {
+    address_ids(context, normal).swap_remove(0).into()
+}
+
+fn address_ids(context: &Context, normal: &str) -> Vec<Uuid> {
+    let parts = [Kind::MailLogin.name().into_owned(), "address".to_owned(), normal.to_owned()];
+    let digests =
+        digests(context, KeyPurpose::ChallengeSubject, &parts.each_ref().map(String::as_bytes));
+    let id = |digest: &Vec<u8>| Uuid::from_slice(&digest[..16]).expect("a digest has 32 bytes");
+    digests.iter().map(id).collect()
 }
 
 pub(super) fn bindings(context: &Context, parts: &[&[u8]]) -> Vec<Vec<u8>> {

@@ -15,6 +15,7 @@ mod start;
 pub(crate) mod store;
 
 pub(crate) use attempt::{CodeAttempt, end_right, take_attempt_at};
+pub(crate) use digest::{address_id, traces_of};
 pub use proof::Proof;
 pub(crate) use row::{
     Challenge, answered, end_by_session, end_of_account, find, find_by_proof, find_by_token,

@@ -129,6 +129,15 @@ impl Challenge {
         store::spend(txn, self.row.id, now).await
     }
 
+    /// Gives it to the account that its use has created. So it is exported and erased with it.
+    pub(crate) async fn give_to<C: ConnectionTrait>(
+        &self,
+        txn: &C,
+        account: AccountId,
+    ) -> Result<(), DbErr> {
+        store::give_to(txn, self.row.id, account).await
+    }
+
     /// Uses it up as [`spend`](Self::spend) does, and records the client.
     pub(crate) async fn spend_from<C: ConnectionTrait>(
         &self,

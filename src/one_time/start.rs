@@ -43,6 +43,12 @@ impl Start<'_> {
         (!self.cool_down.is_zero()).then(|| now.minus(self.cool_down))
     }
 
+    /// True if it proves an address, and no account has this address or has to prove it. Nobody can
+    /// use its row, which only keeps the work the same. So the row does not contain the address.
+    fn is_for_nobody(&self) -> bool {
+        *self.kind == Kind::Verification && self.account_id.is_none()
+    }
+
     fn is_shown(&self) -> bool {
         matches!(self.answer, Answer::Given(_))
     }
@@ -159,7 +165,7 @@ async fn insert<C: ConnectionTrait>(
         subject: subjects.into_iter().next().expect("there is a secret"),
         account_id: start.account_id,
         session_id: start.session_id,
-        target: start.target.map(str::to_owned),
+        target: start.target.filter(|_| !start.is_for_nobody()).map(str::to_owned),
         data: start.data.or(start.is_shown().then_some(SHOWN)).map(str::to_owned),
         token_digest: token_digests(context, &purpose, &token).swap_remove(0),
         code_digest: code

@@ -9,7 +9,7 @@ use sea_orm::{
 
 use super::entity::{challenge, start};
 use crate::base::clock::Timestamp;
-use crate::base::id::{ChallengeId, SessionId};
+use crate::base::id::{AccountId, ChallengeId, SessionId};
 
 pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: challenge::Model) -> Result<(), DbErr> {
     let row = challenge::ActiveModel::from(row).reset_all();
@@ -136,6 +136,20 @@ pub(crate) async fn spend_from<C: ConnectionTrait>(
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)
+}
+
+/// Gives a challenge to an account.
+pub(crate) async fn give_to<C: ConnectionTrait>(
+    db: &C,
+    id: ChallengeId,
+    account: AccountId,
+) -> Result<(), DbErr> {
+    challenge::Entity::update_many()
+        .col_expr(challenge::Column::AccountId, Expr::value(Some(account)))
+        .filter(challenge::Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 fn superseding(now: Timestamp) -> UpdateMany<challenge::Entity> {

@@ -306,6 +306,15 @@ async fn wait(task: JoinHandle<Result<(), NotifyError>>) -> Result<(), Failure> 
     Err(failure)
 }
 
+/// Returns true if a message is attempted once more after a failure.
+fn may_try_again(row: &Model, most: u32) -> bool {
+    // Only its time ends a message that nothing replaces. Otherwise an outage of the mail server for
+    // an evening would be enough to lose an account.
+    let has_way_back =
+        MessageKind::ALL.iter().any(|kind| *kind.stored() == row.kind && kind.has_way_back());
+    has_way_back || u32::from(row.attempts.unsigned_abs()) < most
+}
+
 /// Records the result of an attempt.
 async fn settle(
     context: &Context,
@@ -323,7 +332,7 @@ async fn settle(
             delivered.sent += 1;
             return Ok(());
         }
-        Err(Failure::ForNow) if u32::from(row.attempts.unsigned_abs()) < mail.attempts => {
+        Err(Failure::ForNow) if may_try_again(row, mail.attempts) => {
             let doublings = u32::from(row.attempts.unsigned_abs()).saturating_sub(1).min(20);
             let wait = mail.first_retry.saturating_mul(1 << doublings).min(LONGEST_WAIT);
             let until = now.plus(wait);

@@ -11,7 +11,9 @@
 //! 3. After it was sent, its content is removed, and the row only tells that it was sent. If it
 //!    fails, it is attempted again after half a minute, and then after twice the time each, up to
 //!    an hour. After ten attempts, or when it has expired (a reset link is valid for an hour), it
-//!    is given up. Its content is removed, and the audit log has an event.
+//!    is given up. Its content is removed, and the audit log has an event. A message with a link
+//!    that undoes a change or reopens a closed account is attempted until this link expires,
+//!    because nothing else sends it again.
 //!
 //! Messages that a stranger can trigger are limited:
 //!
@@ -137,6 +139,14 @@ impl Outgoing {
     #[must_use]
     pub(crate) fn values(mut self, values: Values) -> Self {
         self.values = values;
+        self
+    }
+
+    /// Sets how long a link is valid that undoes what the message tells of. The notice itself is
+    /// useful for at least a day.
+    #[must_use]
+    pub(crate) fn undone_within(mut self, lifetime: Duration) -> Self {
+        self.good_for = lifetime.max(DAY);
         self
     }
 

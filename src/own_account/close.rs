@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::OwnAccount;
 use super::error::OwnAccountError;
-use super::superuser;
 use crate::account::closing::{self, store as closing_store};
 use crate::account::entity::account;
-use crate::account::{Account, Accounts, LoginIdKind, store as account_store};
+use crate::account::{Account, Accounts, LoginIdKind, store as account_store, superuser};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -153,7 +152,8 @@ struct Closing<'a> {
 impl Closing<'_> {
     async fn close(&self, txn: &Txn<'_>) -> Result<ClosedAccount, OwnAccountError> {
         let Self { context, id, by, now } = *self;
-        let (row, superusers) = superuser::lock(txn, context, id, now).await?;
+        let locked = superuser::lock(txn, context, id, now).await?;
+        let (row, superusers) = locked.ok_or(OwnAccountError::NotFound)?;
         // A hook may act outside of this transaction, so everything possible is checked before it
         // runs.
         match by {
@@ -176,7 +176,9 @@ impl Closing<'_> {
             }
             _ => {}
         }
-        superusers.check_without(id)?;
+        if superusers.is_last(id) {
+            return Err(OwnAccountError::LastSuperuser);
+        }
         let auth = Portcullis::of(context);
         let account = Account::from(row.clone());
         let told = ClosingAccount {
@@ -251,8 +253,10 @@ impl Closing<'_> {
                 .with_some("address", by.and_then(|(_, client)| client.address()))
                 .with_some("link", link)
                 .with("days", lifetime.as_secs() / DAY.as_secs());
-            let message =
-                Outgoing::new(MessageKind::AccountClosed, Some(to)).account(id).values(values);
+            let message = Outgoing::new(MessageKind::AccountClosed, Some(to))
+                .account(id)
+                .values(values)
+                .undone_within(lifetime);
             notices += usize::from(outbox::put(txn, context, &message).await? == Put::Queued);
         }
         Ok(notices)

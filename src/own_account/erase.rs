@@ -7,10 +7,10 @@ use sea_orm::DbErr;
 use serde_json::Value;
 
 use super::error::OwnAccountError;
-use super::{store, superuser};
+use super::store;
 use crate::account::closing::store as closing_store;
 use crate::account::entity::account;
-use crate::account::{Account, Accounts, Email, LoginId, store as account_store};
+use crate::account::{Account, Accounts, Email, LoginId, store as account_store, superuser};
 use crate::attempt::subjects_about;
 use crate::audit_log;
 use crate::base::clock::Timestamp;
@@ -22,6 +22,7 @@ use crate::config::RateStore;
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::hook::{EraseCause, ErasingAccount, HookList};
+use crate::one_time;
 use crate::outbox;
 use crate::outstanding::Kind;
 use crate::rate_limit;
@@ -46,8 +47,11 @@ impl Accounts<'_> {
     pub async fn erase(&self, id: AccountId) -> Result<(), OwnAccountError> {
         let (context, now) = (self.context, self.context.now());
         transaction!(self.db, |txn| {
-            let (row, superusers) = superuser::lock(txn, context, id, now).await?;
-            superusers.check_without(id)?;
+            let locked = superuser::lock(txn, context, id, now).await?;
+            let (row, superusers) = locked.ok_or(OwnAccountError::NotFound)?;
+            if superusers.is_last(id) {
+                return Err(OwnAccountError::LastSuperuser);
+            }
             erase(txn, context, row, EraseCause::Requested, now).await
         })
     }
@@ -136,7 +140,13 @@ async fn remove(txn: &Txn<'_>, context: &Context, row: &account::Model) -> Resul
     }
     let visitors = store::visitors(txn, &lineages).await?;
 
-    let subjects: Vec<_> = challenges.into_iter().map(|challenge| challenge.subject).collect();
+    // Rows that were written while the address had no account, or for a stranger who typed it.
+    let asked = one_time::traces_of(context, &names);
+    let subjects = challenges.into_iter().map(|challenge| challenge.subject);
+    let mut subjects: Vec<_> = subjects.chain(asked.subjects.iter().cloned()).collect();
+    subjects.extend(store::subjects_with(txn, &asked.addresses).await?);
+    store::remove_with(txn, "auth_challenge", "subject", &asked.subjects).await?;
+    store::remove_with(txn, "auth_challenge", "session_id", &asked.addresses).await?;
     store::remove_with(txn, "auth_challenge_start", "subject", &subjects).await?;
     let subjects = subjects_about(context, id, &names);
     store::remove_with(txn, "auth_attempt", "subject", &subjects).await?;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::OwnAccount;
 use super::erase::names;
 use super::error::OwnAccountError;
-use super::store::{self, ATTEMPTS, MOST_ROWS, PARTS, SESSION_DATA, name_kind};
+use super::store::{self, ATTEMPTS, CODES_AND_LINKS, MOST_ROWS, PARTS, SESSION_DATA, name_kind};
 use crate::account::closing::store as closing_store;
 use crate::account::entity::account;
 use crate::account::{AccountDetails, Accounts, store as account_store};
@@ -20,6 +20,7 @@ use crate::base::id::{AccountId, LineageId};
 use crate::base::transaction::{Db, Fault, Txn, transaction};
 use crate::context::Context;
 use crate::identity::{AccountOwner, owner};
+use crate::one_time;
 use crate::session::SessionError;
 
 impl Accounts<'_> {
@@ -132,12 +133,19 @@ async fn read(
         })
     });
     add("login_names", login_names.collect());
+    let names = names(txn, &row, &store::challenges(txn, id).await?).await?;
+    let asked = one_time::traces_of(context, &names);
     for part in &PARTS {
-        add(part.name, part.of(txn, id).await?);
+        let mut rows = part.of(txn, id).await?;
+        if part.name == CODES_AND_LINKS {
+            // Those that were asked for while the address had no account, or nothing to prove.
+            rows.extend(part.without_account(txn, "subject", &asked.subjects).await?);
+            rows.extend(part.without_account(txn, "session_id", &asked.addresses).await?);
+        }
+        add(part.name, rows);
     }
     let lineages = store::lineages(txn, id).await?;
     add(SESSION_DATA.name, SESSION_DATA.with(txn, "lineage_id", &lineages).await?);
-    let names = names(txn, &row, &store::challenges(txn, id).await?).await?;
     let subjects = subjects_about(context, id, &names);
     add(ATTEMPTS.name, ATTEMPTS.with(txn, "subject", &subjects).await?);
     exported.insert("incomplete".to_owned(), json!(incomplete));

@@ -40,7 +40,8 @@
 //! - the password hash and the second factors;
 //! - sessions with their data, also those of the same browser before it signed in;
 //! - roles, groups, permissions and memberships;
-//! - codes and links, messages that were not sent yet, and the record of sent ones;
+//! - codes and links, also those that were asked for before an address had this account; messages
+//!   that were not sent yet, and the record of sent ones;
 //! - the record of notices about new devices, counted denials, records of attempts, and the counts
 //!   of messages and requests for these names.
 //!
@@ -88,8 +89,10 @@
 //! ```
 //!
 //! # The last administrator
-//! The last superuser whose account can be used can neither be closed nor erased. If the last two
-//! leave at the same time, one of them is refused.
+//! The last superuser whose account can be used can neither be closed nor erased. It cannot be
+//! [disabled](Accounts::disable), [deleted](Accounts::delete) or
+//! [demoted](Accounts::set_superuser) either. If the last two leave at the same time, one of them is
+//! refused.
 //!
 //! # What it does not do
 //! - It does not change your own tables. Use the hooks. An erasure triggers no `ON DELETE` rule on
@@ -145,7 +148,6 @@ mod export;
 #[cfg(feature = "routes")]
 mod routes;
 mod store;
-mod superuser;
 
 pub use close::ClosedAccount;
 pub(crate) use erase::{Swept, sweep};

@@ -99,6 +99,25 @@ pub(super) async fn challenges<C: ConnectionTrait>(
     rows.iter().map(challenge).collect()
 }
 
+/// Returns the subjects of the codes and links with one of these values in `session_id`.
+pub(super) async fn subjects_with<C: ConnectionTrait>(
+    db: &C,
+    values: &[Uuid],
+) -> Result<Vec<Vec<u8>>, DbErr> {
+    let mut found = Vec::new();
+    for values in values.chunks(AT_ONCE) {
+        let mut select = Query::select();
+        select
+            .column("subject")
+            .from("auth_challenge")
+            .and_where(Expr::col("session_id").is_in(values.iter().copied()));
+        for row in db.query_all(&select).await? {
+            found.push(row.try_get_by_index(0)?);
+        }
+    }
+    Ok(found)
+}
+
 /// Returns the lineages of the sessions of an account.
 pub(super) async fn lineages<C: ConnectionTrait>(
     db: &C,
@@ -180,6 +199,9 @@ pub(super) struct Part {
     /// The expression and the name of each column. Secrets and digests are left out.
     columns: &'static [(&'static str, &'static str, Shown)],
 }
+
+/// The name of the codes and links in an export.
+pub(super) const CODES_AND_LINKS: &str = "codes_and_links";
 
 const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_role.role_id)";
 const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
@@ -271,7 +293,7 @@ pub(super) const PARTS: [Part; 15] = [
         columns: &[("rule", "rule", Text), ("minute", "at", Minute), ("count", "count", Number)],
     },
     Part {
-        name: "codes_and_links",
+        name: CODES_AND_LINKS,
         table: "auth_challenge",
         order: ("created_at", Order::Desc),
         columns: &[
@@ -382,6 +404,21 @@ impl Part {
         let mut rows = Vec::new();
         for values in values.chunks(AT_ONCE) {
             rows.extend(self.read(db, Expr::col(column).is_in(values.iter().cloned())).await?);
+        }
+        Ok(rows)
+    }
+
+    /// The same, but only rows without an account.
+    pub(super) async fn without_account<C: ConnectionTrait, V: Into<Value> + Clone>(
+        &self,
+        db: &C,
+        column: &'static str,
+        values: &[V],
+    ) -> Result<Vec<Json>, DbErr> {
+        let mut rows = Vec::new();
+        for values in values.chunks(AT_ONCE) {
+            let among = Expr::col(column).is_in(values.iter().cloned());
+            rows.extend(self.read(db, among.and(Expr::col("account_id").is_null())).await?);
         }
         Ok(rows)
     }

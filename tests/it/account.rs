@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::account::{AccountError, FurtherName, LoginIdKind, NewAccount};
+use portcullis::account::{AccountError, AccountState, FurtherName, LoginIdKind, NewAccount};
 use portcullis::message::MessageKind;
 use portcullis::{Account, AccountId, Factor, Portcullis, Problem};
 use sea_orm::{ConnectionTrait, TransactionTrait};
@@ -60,6 +60,91 @@ async fn signs_in(probe: &Probe, username: &str) -> u16 {
 }
 
 on_every_database! {
+    async fn the_last_superuser_can_be_neither_disabled_nor_deleted_nor_demoted(probe: Probe) {
+        let accounts = probe.auth.accounts();
+        let root = probe.superuser("root").await;
+        let tomorrow = probe.auth_now().plus(DAY);
+        let refused = async || {
+            for (what, result) in [
+                ("disable", accounts.disable(root).await),
+                ("disable from tomorrow", accounts.disable_from(root, tomorrow).await),
+                ("delete", accounts.delete(root).await),
+                ("demote", accounts.set_superuser(root, false).await),
+            ] {
+                let error = result.expect_err(what);
+                assert_eq!((error.code(), error.status().as_u16()), ("last_superuser", 409), "{what}");
+            }
+            let found = accounts.find(root).await.expect("it answers").expect("root");
+            assert!(found.is_superuser());
+            assert_eq!(accounts.details(root).await.expect("it answers").expect("root").state, AccountState::Active);
+        };
+        refused().await;
+        assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event WHERE kind = 'user_updated'").await, 0);
+        // These do not count: one that is disabled, one that is deleted, and one that will be
+        // disabled.
+        for name in ["disabled", "deleted", "ending"] {
+            let id = probe.superuser(name).await;
+            match name {
+                "disabled" => accounts.disable(id).await,
+                "deleted" => accounts.delete(id).await,
+                _ => accounts.disable_from(id, tomorrow).await,
+            }
+            .expect("root is left");
+            refused().await;
+        }
+        // With another one, each of the changes is possible. What is no superuser is not counted.
+        let plain = accounts.create(NewAccount::username("plain")).await.expect("it is made").id();
+        accounts.disable(plain).await.expect("it is no superuser");
+        refused().await;
+        accounts.enable(plain).await.expect("it is enabled");
+        accounts.set_superuser(plain, true).await.expect("it is one now");
+        accounts.set_superuser(root, false).await.expect("another one is left");
+        accounts.set_superuser(root, true).await.expect("it is one again");
+        accounts.disable(root).await.expect("another one is left");
+        accounts.enable(root).await.expect("it is enabled");
+        accounts.disable_from(root, tomorrow).await.expect("another one is left");
+        accounts.delete(root).await.expect("another one is left");
+        let last = accounts.delete(plain).await.expect_err("it is the last one now");
+        assert_eq!(last.code(), "last_superuser");
+    }
+
+    async fn a_superuser_whose_address_nobody_proved_does_not_count_if_that_is_required(probe: Probe) {
+        let root = probe.superuser("root").await;
+        probe.superuser("other").await;
+        let strict = probe.rebuilt(|builder| builder.configure(|config| config.login.require_verified = true));
+        strict.accounts().verify(root).await.expect("it is verified");
+        let refused = strict.accounts().disable(root).await.expect_err("nobody else could sign in");
+        assert_eq!(refused.code(), "last_superuser");
+        probe.auth.accounts().disable(root).await.expect("the other one can sign in here");
+    }
+
+    async fn superusers_who_remove_each_other_at_once_leave_one(probe: Probe) {
+        for round in 0..6 {
+            let mut all = Vec::new();
+            for number in 0..6 {
+                all.push(probe.superuser(&format!("root{round}{number}")).await);
+            }
+            let mut tasks = tokio::task::JoinSet::new();
+            for (at, id) in all.iter().copied().enumerate() {
+                let auth = probe.auth.clone();
+                tasks.spawn(async move {
+                    let accounts = auth.accounts();
+                    match at % 3 {
+                        0 => accounts.set_superuser(id, false).await,
+                        1 => accounts.disable(id).await,
+                        _ => accounts.delete(id).await,
+                    }
+                });
+            }
+            let refused = tasks.join_all().await.into_iter().filter_map(Result::err);
+            let refused: Vec<_> = refused.map(|error| error.code()).collect();
+            // In later rounds, the one that was left before is still there.
+            assert_eq!(refused, if round == 0 { vec!["last_superuser"] } else { vec![] }, "{round}");
+            let left = "SELECT COUNT(*) FROM auth_account WHERE superuser AND disabled_at IS NULL AND deleted_at IS NULL";
+            assert_eq!(probe.number(left).await, 1, "{round}");
+        }
+    }
+
     async fn a_second_verification_does_not_move_the_first_one(probe: Probe) {
         let account = probe.register_with_email("twice", "twice@example.com").await;
         let accounts = probe.auth.accounts();

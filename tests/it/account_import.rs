@@ -520,3 +520,55 @@ async fn fifty_thousand_accounts_are_imported_batch_by_batch() {
     })
     .await;
 }
+
+/// Cuts an import in its middle, and runs it again.
+async fn cut_in_the_middle(probe: Probe, rows: u64) {
+    let half = rows / 2;
+    let all = || users(1..u128::from(rows) + 1);
+    let cut = tokio::sync::Notify::new();
+    let import = probe.auth.account_import();
+    let run = import.run(all(), |so_far| {
+        if so_far.rows >= half {
+            cut.notify_one();
+        }
+    });
+    tokio::select! {
+        biased;
+        () = cut.notified() => {}
+        done = run => panic!("it was not cut: {done:?}"),
+    }
+    // A statement that was already running still ends.
+    probe.auth.drain().await;
+    let [accounts, names, _, events] = probe.rows().await.map(i64::unsigned_abs);
+    assert!((half..rows).contains(&accounts), "{accounts}");
+    // Whole batches, each with its names and events.
+    assert_eq!((accounts % 500, names, events), (0, accounts * 2, accounts));
+    let report = probe.auth.account_import().run(all(), |_| {}).await;
+    let report = report.expect("the database answers");
+    assert_eq!(counts(&report), (rows, rows - accounts, accounts, 0));
+    assert_eq!(probe.rows().await.map(i64::unsigned_abs), [rows, rows * 2, 0, rows]);
+    let browser = probe.browser().await;
+    for user in [1, accounts, accounts + 1, rows] {
+        let name = format!("user{user}");
+        assert_eq!(browser.stranger().login(&name, PASSWORD).await.status, 200, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_import_that_was_cut_in_the_middle_is_run_again_on_sqlite() {
+    probe::run(Backend::Sqlite, |probe| cut_in_the_middle(probe, 50_000)).await;
+}
+
+// The other databases get fewer rows, so that the test takes seconds.
+
+#[needs("PORTCULLIS_TEST_POSTGRES_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_import_that_was_cut_in_the_middle_is_run_again_on_postgres() {
+    probe::run(Backend::Postgres, |probe| cut_in_the_middle(probe, 20_000)).await;
+}
+
+#[needs("PORTCULLIS_TEST_MYSQL_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_import_that_was_cut_in_the_middle_is_run_again_on_mysql() {
+    probe::run(Backend::MySql, |probe| cut_in_the_middle(probe, 20_000)).await;
+}

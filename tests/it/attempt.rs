@@ -71,7 +71,7 @@ pub(crate) async fn is_refused(probe: &Probe, browser: &Browser, name: &str) -> 
 }
 
 /// Returns a client at this address.
-fn from(address: &str) -> ClientInfo {
+pub(crate) fn from(address: &str) -> ClientInfo {
     let address: IpAddr = address.parse().expect("an address");
     ClientInfo::resolve(Some(address), &HeaderMap::new(), &TrustedProxies::default())
 }

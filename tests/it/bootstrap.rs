@@ -114,7 +114,12 @@ on_every_database! {
     async fn a_deleted_administrator_does_not_come_back_with_the_next_start(probe: Probe) {
         let made = probe.auth.bootstrap_admin(NewAccount::username("root")).await;
         let admin = made.expect("the database answers").expect("an administrator");
-        probe.auth.accounts().delete(admin.account().id()).await.expect("it is deleted");
+        // The last superuser cannot be deleted, so there is another one.
+        let accounts = probe.auth.accounts();
+        let refused = accounts.delete(admin.account().id()).await.expect_err("it is the last one");
+        assert_eq!(refused.code(), "last_superuser");
+        accounts.create(NewAccount::username("other").superuser()).await.expect("it is made");
+        accounts.delete(admin.account().id()).await.expect("it is deleted");
         assert_eq!(start(&probe.auth, "root").await, None);
         assert_eq!(start(&probe.auth, "root2").await, None);
         let mut browser = probe.browser().await;

@@ -93,6 +93,7 @@ on_every_database! {
 
     async fn a_superuser_may_everything_from_the_next_request_on(probe: Probe) {
         let (alice, mut browser) = asking(&probe, "alice").await;
+        probe.superuser("root").await;
         assert!(!may(&mut browser, "any:thing").await);
         probe.auth.accounts().set_superuser(alice, true).await.expect("an account");
         assert!(may(&mut browser, "any:thing").await);

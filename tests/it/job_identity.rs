@@ -83,6 +83,7 @@ on_every_database! {
         let before = job(&probe, id).await;
         auth.roles().revoke(id, "reader").await.expect("it is revoked");
         assert!(before.meets(&asked[0]) && !job(&probe, id).await.meets(&asked[0]));
+        probe.superuser("root").await;
         auth.accounts().set_superuser(id, true).await.expect("she may do everything");
         let found = job(&probe, id).await;
         assert!(found.meets(&may("admin:read")) && found.instances(&permission("doc:read")) == Instances::All);

@@ -13,14 +13,14 @@ use portcullis::hook::{HookResult, Hooks, SigningIn};
 use portcullis::mail_login::{Confirmation, Confirmed, MailLoginError};
 use portcullis::{
     Account, ClientInfo, Config, Factor, Identity, Message, MessageKind, PendingSession,
-    Portcullis, Refusal, Rejection, Requirement,
+    Portcullis, Problem, Refusal, Rejection, Requirement,
 };
 use reqwest::Method;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::attempt::{fail, is_refused, tries};
+use crate::attempt::{fail, from, is_refused, tries};
 use crate::on_every_database;
 use crate::support::browser::{ASKING, Answer, send};
 use crate::support::probe::{app, serve};
@@ -575,6 +575,36 @@ on_every_database! {
         assert_eq!((count(403), count(429)), (5, 11), "{statuses:?}");
         check(&enter(&mut browser, &mail.code).await, 429, "too_many_attempts");
         check_result(&follow(&mut browser, &mail).await, "session");
+    }
+
+    async fn a_source_of_wrong_links_is_refused_and_the_link_works_from_another(probe: Probe) {
+        let probe = probe.configured(|config| config.attempts.source_limit = Some(3));
+        person(&probe, "alice").await;
+        let (guesser, owner) = (from("192.0.2.1"), from("198.51.100.1"));
+        for guesses in [2, 3] {
+            let asking = probe.auth.mail_login().ask("alice", &owner).await.expect("it is accepted");
+            let mail = Mailed::of(probe.mail().await.last().expect("a mail"));
+            let flow = probe.auth.mail_login().in_browser(asking.token());
+            let confirm = async |token: &str, client: &ClientInfo| {
+                match flow.confirm(Confirmation::token(token), client).await {
+                    Ok(Confirmed::SignedIn(_)) => "signed in",
+                    Ok(_) => "other browser",
+                    Err(error) => error.code(),
+                }
+            };
+            for number in 0..guesses {
+                let wrong = format!("{number}{}", "A".repeat(42));
+                assert_eq!(confirm(&wrong, &guesser).await, "wrong_code", "{number}");
+            }
+            // Two wrong ones are allowed. The third one uses up the limit of this source.
+            let expected = if guesses < 3 { "signed in" } else { "wrong_code" };
+            assert_eq!(confirm(&mail.token, &guesser).await, expected);
+            if guesses == 3 {
+                assert_eq!(confirm(&mail.token, &owner).await, "signed in");
+            }
+            probe.clock.advance(HOUR);
+        }
+        assert_eq!(sessions(&probe).await, 2);
     }
 
     async fn requests_are_counted_and_a_sign_in_closes_their_window(probe: Probe) {

@@ -8,17 +8,17 @@ use axum::Router;
 use axum::body::Body;
 use data_encoding::BASE64URL_NOPAD;
 use http::Method;
-use portcullis::account::NewAccount;
+use portcullis::account::{AccountState, NewAccount};
 use portcullis::account_import::ImportedAccount;
 use portcullis::config::Registration;
 use portcullis::maintenance::MaintenanceReport;
 use portcullis::rate_limit::Quota;
 use portcullis::registration::Application;
 use portcullis::test_kit::StatementCounter;
-use portcullis::{ClientInfo, Fault, PeerAddr, Portcullis, Secret};
+use portcullis::{ClientInfo, Config, Fault, PeerAddr, Portcullis, Secret};
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
-use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, Value};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -26,11 +26,13 @@ use crate::on_every_database;
 use crate::support::call::{call, request};
 use crate::support::database::{TABLES, connect, drop_fresh, fresh};
 use crate::support::fault::without_events;
-use crate::support::probe::app;
-use crate::support::{Backend, PASSWORD, Probe, until};
+use crate::support::probe::{app, serve};
+use crate::support::{Backend, Browser, PASSWORD, Probe, until};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MINUTE: Duration = Duration::from_secs(60);
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Returns the number of rows of each table that is not empty.
 async fn rows(probe: &Probe) -> BTreeMap<&'static str, i64> {
@@ -481,8 +483,10 @@ on_every_database! {
     }
 
     async fn after_a_node_was_killed_in_the_middle_another_goes_on(probe: Probe) {
+        // So many batches that the node is killed before the last one.
+        const MANY: i64 = 3000;
         let client = ClientInfo::default();
-        for _ in 0..1200 {
+        for _ in 0..MANY {
             let _ = probe.auth.sessions().start_anonymous(&client).await.expect("it starts");
         }
         probe.clock.advance(2 * DAY);
@@ -491,21 +495,82 @@ on_every_database! {
         let dead = killed.clone();
         let task = tokio::spawn(async move { killed.maintenance().run().await });
         let sessions = "SELECT COUNT(*) FROM auth_session";
-        until("a batch is gone", async || probe.number(sessions).await < 1200).await;
+        until("a batch is gone", async || probe.number(sessions).await < MANY).await;
         task.abort();
         let _ = task.await;
         // A statement that was already running still ends.
         dead.drain().await;
         let left = probe.number("SELECT COUNT(*) FROM auth_session").await;
-        if left > 0 {
-            let report = probe.auth.maintenance().run().await.expect("it runs");
-            assert!(report.left_to_another, "the lease of the dead is not over");
-            assert_eq!(probe.auth.maintenance().last_run().await.expect("it answers"), None);
-            probe.clock.advance(Duration::from_secs(5 * 60));
-            let report = probe.auth.maintenance().run().await.expect("it runs");
-            assert_eq!(report.sessions, u64::try_from(left).expect("a count"));
-        }
+        assert!(left > 0, "it was killed in the middle");
+        let report = probe.auth.maintenance().run().await.expect("it runs");
+        assert!(report.left_to_another, "the lease of the dead is not over");
+        assert_eq!(probe.auth.maintenance().last_run().await.expect("it answers"), None);
+        probe.clock.advance(Duration::from_secs(5 * 60));
+        let report = probe.auth.maintenance().run().await.expect("it runs");
+        assert_eq!(report.sessions, u64::try_from(left).expect("a count"));
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_session").await, 0);
+    }
+
+    async fn every_time_of_the_retention_is_kept_to_the_millisecond(probe: Probe) {
+        let mut wrong = Vec::new();
+        for kept in kept() {
+            for table in TABLES {
+                probe.execute(&format!("DELETE FROM {table}")).await;
+            }
+            let auth = probe.rebuilt(|builder| builder.configure(kept.change));
+            leave(&probe, &auth, kept.setting).await;
+            let (setting, table) = (kept.setting, kept.count);
+            let count = async || probe.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+            let run = async || auth.maintenance().run().await.expect("it runs");
+            let made = count().await;
+            assert!(made > 0, "{setting}: nothing was left behind");
+            let mut after = kept.after;
+            if setting == "denials" {
+                // They are counted by the minute, so their minute must have ended.
+                let within = probe.auth_now().as_millis().rem_euclid(60_000);
+                after += MINUTE - Duration::from_millis(u64::try_from(within).expect("positive"));
+            }
+            run().await;
+            probe.clock.advance(after - MOMENT);
+            run().await;
+            if count().await != made {
+                wrong.push(format!("{setting}: {table} goes too early"));
+            }
+            probe.clock.advance(2 * MOMENT);
+            run().await;
+            if count().await != 0 {
+                wrong.push(format!("{setting}: {table} stays too long"));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    async fn the_waiting_time_of_a_closed_account_is_what_its_owner_is_told(probe: Probe) {
+        let mut probe = probe;
+        probe.auth = probe.rebuilt(|builder| builder.configure(|config| config.retention.closed_accounts = 5 * DAY));
+        let auth = probe.auth.clone();
+        let mut closed = Vec::new();
+        for name in ["alice", "bob"] {
+            let account = NewAccount::email(format!("{name}@example.com")).verified();
+            let account = auth.registration().create(account, PASSWORD).await.expect("it is made");
+            let told = auth.accounts().close(account.id()).await.expect("it is closed");
+            assert_eq!(told.erase_at, probe.auth_now().plus(5 * DAY));
+            let notice = probe.mail().await.pop().expect("a notice");
+            assert_eq!(notice.value("days"), Some("5"), "{}", notice.text);
+            assert!(notice.text.contains("5 days"), "{}", notice.text);
+            let token = notice.value("link").and_then(|link| link.split_once("#token="));
+            closed.push((account.id(), token.expect("a link").1.to_owned()));
+        }
+        let client = ClientInfo::default();
+        probe.clock.advance(5 * DAY - MOMENT);
+        auth.own_account().keep(&closed[0].1, &client).await.expect("it still works");
+        probe.clock.advance(MOMENT);
+        auth.own_account().keep(&closed[1].1, &client).await.expect_err("it has expired");
+        assert_eq!(auth.maintenance().run().await.expect("it runs").erased_accounts, 1);
+        for (at, state) in [AccountState::Active, AccountState::Erased].into_iter().enumerate() {
+            let details = auth.accounts().details(closed[at].0).await.expect("it answers");
+            assert_eq!(details.expect("the id is there").state, state);
+        }
     }
 
     async fn a_lease_from_a_clock_that_was_wrong_holds_nobody_up(probe: Probe) {
@@ -621,6 +686,145 @@ on_every_database! {
     }
 }
 
+/// A setting of the retention, with a value that is not the default.
+struct Kept {
+    setting: &'static str,
+    change: fn(&mut Config),
+    /// The rows that it keeps.
+    count: &'static str,
+    /// How long they are kept after [`leave`] has made them.
+    after: Duration,
+}
+
+/// A link for a forgotten password is valid for an hour, so its row is kept for longer.
+fn kept() -> Vec<Kept> {
+    vec![
+        Kept {
+            setting: "sessions",
+            change: |config| config.retention.sessions = 3 * DAY,
+            count: "auth_session",
+            after: 3 * DAY,
+        },
+        Kept {
+            setting: "challenges",
+            change: |config| config.retention.challenges = 5 * HOUR,
+            count: "auth_challenge",
+            after: 6 * HOUR,
+        },
+        Kept {
+            setting: "challenges",
+            change: |config| config.retention.challenges = 5 * HOUR,
+            count: "auth_challenge_start",
+            after: 5 * HOUR,
+        },
+        Kept {
+            setting: "attempts",
+            change: |config| config.retention.attempts = 3 * DAY,
+            count: "auth_attempt",
+            after: 3 * DAY,
+        },
+        Kept {
+            setting: "denials",
+            change: |config| config.retention.denials = 2 * DAY,
+            count: "auth_denial",
+            after: 2 * DAY,
+        },
+        Kept {
+            setting: "unverified_accounts",
+            change: |config| {
+                config.login.registration = Registration::Strict;
+                config.login.require_verified = true;
+                config.retention.unverified_accounts = Some(9 * DAY);
+            },
+            count: "auth_account",
+            after: 9 * DAY,
+        },
+        Kept {
+            setting: "closed_accounts",
+            change: |config| config.retention.closed_accounts = 5 * DAY,
+            count: "auth_account WHERE erased_at IS NULL",
+            after: 5 * DAY,
+        },
+        Kept {
+            setting: "erased_sources",
+            change: |config| config.retention.erased_sources = 3 * DAY,
+            count: "auth_event WHERE kind = 'authn_login_success' AND address IS NOT NULL",
+            after: 3 * DAY,
+        },
+        Kept {
+            setting: "events",
+            change: |config| config.retention.events = Some(2 * DAY),
+            count: "auth_event WHERE kind = 'authn_login_success'",
+            after: 2 * DAY,
+        },
+        Kept {
+            setting: "mail.keep",
+            change: |config| config.mail.keep = 5 * HOUR,
+            count: "auth_outbox",
+            after: 5 * HOUR,
+        },
+        Kept {
+            setting: "captchas",
+            change: |config| config.retention.challenges = 5 * HOUR,
+            count: "auth_captcha",
+            after: 5 * HOUR,
+        },
+    ]
+}
+
+/// Makes the rows that this setting keeps, at the present time.
+async fn leave(probe: &Probe, auth: &Portcullis, setting: &str) {
+    let account = NewAccount::username("alice").with_email("alice@example.com").verified();
+    if setting == "unverified_accounts" {
+        let application = Application::new(NewAccount::email("squatter@example.com"), PASSWORD);
+        auth.registration().apply(application, &ClientInfo::default()).await.expect("it is taken");
+        return;
+    }
+    let alice = auth.registration().create(account, PASSWORD).await.expect("it is made").id();
+    let mut browser = Browser::new(serve(app(auth)).await);
+    let forgot = json!({ "login": "alice" });
+    match setting {
+        "sessions" => {
+            assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+            assert_eq!(browser.post_empty("/auth/logout").await.status, 204);
+        }
+        "challenges" | "mail.keep" => {
+            assert_eq!(browser.post("/auth/password/forgot", forgot).await.status, 202);
+            auth.outbox().deliver_due().await.expect("it is sent");
+        }
+        "attempts" => assert_eq!(browser.login("alice", "wrong password").await.status, 401),
+        "denials" => {
+            assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+            assert_eq!(browser.get("/admin").await.status, 403);
+            // The first denial of a minute is written in a task.
+            auth.drain().await;
+            auth.audit_log().flush().await;
+        }
+        "closed_accounts" => {
+            auth.accounts().close(alice).await.expect("it is closed");
+        }
+        "erased_sources" => {
+            assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+            auth.accounts().erase(alice).await.expect("it is erased");
+        }
+        "events" => assert_eq!(browser.login("alice", PASSWORD).await.status, 200),
+        "captchas" => {
+            let (id, now) = (uuid::Uuid::from_u128(7), probe.auth_now().as_millis());
+            let id = match probe.database.backend {
+                Backend::Postgres => format!("'{id}'"),
+                Backend::Sqlite | Backend::MySql => format!("X'{}'", id.simple()),
+            };
+            probe
+                .execute(&format!(
+                    "INSERT INTO auth_captcha (id, action, key_id, fetches, tries, expires_at) \
+                 VALUES ({id}, 'a', '', 0, 0, {now})"
+                ))
+                .await;
+        }
+        other => panic!("{other}"),
+    }
+}
+
 /// Rows per table that have not expired. A planner prefers an index for this many rows.
 const FILLED: usize = 20_000;
 
@@ -648,6 +852,16 @@ const STAY: [(&str, &str); 14] = [
     ("auth_totp", "a few for an account, and they go with it; one that waits too long is removed"),
     ("auth_recovery_code", "ten for an account, and they go with the account"),
 ];
+
+#[test]
+fn the_guide_names_every_table_that_is_cleaned() {
+    let page = include_str!("../../src/guide/housekeeping.rs");
+    let (_, list) = page.split_once("//! # What is kept").expect("the list");
+    let (list, _) = list.split_once("//! # What still grows").expect("its end");
+    for (table, ..) in FILLING {
+        assert!(list.contains(&format!("`{table}`")), "{table} is missing");
+    }
+}
 
 #[test]
 fn every_table_is_cleaned_or_stays_for_a_reason() {
@@ -712,6 +926,11 @@ const FILLING: [(&str, &str, &str); 16] = [
 ];
 
 pub async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {
+    fill_rows(backend, db, late, FILLED).await;
+}
+
+/// Fills each table with at most [`FILLED`] rows, whose times are those after `late`.
+async fn fill_rows(backend: Backend, db: &DatabaseConnection, late: i64, count: usize) {
     let (id, bytes, counter) = match backend {
         Backend::Sqlite => (
             "CAST(printf('%016d', i) AS BLOB)",
@@ -753,7 +972,9 @@ pub async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {
             Backend::MySql => columns.replace("key,", "`key`,"),
             _ => columns.to_owned(),
         };
-        let insert = format!("INSERT INTO {table} ({columns}) SELECT {values} FROM {counter}");
+        let insert = format!(
+            "INSERT INTO {table} ({columns}) SELECT {values} FROM {counter} WHERE i <= {count}"
+        );
         db.execute_unprepared(&insert).await.unwrap_or_else(|error| panic!("{table}: {error}"));
         let look = if backend == Backend::MySql { "ANALYZE TABLE" } else { "ANALYZE" };
         db.execute_unprepared(&format!("{look} {table}")).await.expect("it is analysed");
@@ -877,4 +1098,89 @@ async fn no_statement_of_maintenance_reads_a_whole_table_on_postgres() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_statement_of_maintenance_reads_a_whole_table_on_mysql() {
     no_statement_of_maintenance_reads_a_whole_table(Backend::MySql).await;
+}
+
+/// Checks that no statement of a run removes more rows than one batch, whatever the table.
+async fn no_statement_of_maintenance_removes_more_than_a_batch(backend: Backend) {
+    const BATCH: i64 = 500;
+    const ROWS: i64 = 1100;
+    let (url, _directory) = fresh(backend).await;
+    let db = connect(&url).await;
+    Migrator::up(&db, None).await.expect("the migrations run");
+    let clock = portcullis::base::clock::MockClock::default();
+    let late = portcullis::Clock::now(&clock).minus(400 * DAY).as_millis();
+    fill_rows(backend, &db, late, ROWS as usize).await;
+    for change in [
+        // Denials are counted by the minute.
+        format!("UPDATE auth_denial SET minute = minute - {late}"),
+        // A stranger made each account.
+        format!("UPDATE auth_account SET on_trial_since = {late}, version = version + 1"),
+    ] {
+        db.execute_unprepared(&change).await.expect("it is changed");
+    }
+    let mut told = connect(&url).await;
+    let texts = StatementCounter::install(&mut told);
+    let auth = Portcullis::builder(told)
+        .clock(clock)
+        .secret(Secret::generate())
+        .build()
+        .expect("the configuration is right");
+    let report = auth.maintenance().run().await.expect("it runs");
+    assert_eq!(report.accounts, ROWS as u64, "{report}");
+    let mut removed: BTreeMap<&str, (i64, usize)> = BTreeMap::new();
+    for statement in texts.take_statements() {
+        let words = statement.sql.replace(['"', '`'], "");
+        let Some(rest) = words.strip_prefix("DELETE FROM ") else { continue };
+        let name = rest.split(' ').next().unwrap_or_default();
+        let found = FILLING.iter().find(|(table, ..)| *table == name);
+        let (table, ..) = found.unwrap_or_else(|| panic!("{name} is not in the list"));
+        let values = statement.values.map(|values| values.0).unwrap_or_default();
+        let keys = values.iter().filter(|value| matches!(value, Value::Bytes(_) | Value::Uuid(_)));
+        let (before, statements) = removed.get(table).copied().unwrap_or_default();
+        let most = match keys.count() {
+            // All rows up to a time. Each has its own.
+            0 => {
+                let time = values.iter().rev().find_map(|value| match value {
+                    Value::BigInt(time) => *time,
+                    _ => None,
+                });
+                let first = if *table == "auth_denial" { 0 } else { late };
+                (time.expect("a time") - first).min(ROWS) - before
+            }
+            keys => keys as i64,
+        };
+        assert!(most <= BATCH, "{most} rows: {}", statement.sql);
+        removed.insert(table, (before + most, statements + 1));
+    }
+    for (table, ..) in FILLING {
+        let (rows, statements) = removed.get(table).copied().unwrap_or_default();
+        assert!(rows >= ROWS && statements >= 3, "{table}: {rows} rows, {statements} statements");
+        let query = format!("SELECT COUNT(*) FROM {table}");
+        let query = Statement::from_string(db.get_database_backend(), query);
+        let row = db.query_one_raw(query).await.expect("it answers").expect("a row");
+        let left: i64 = row.try_get_by_index(0).expect("a number");
+        // The run itself writes events: one for each account, and one about the run.
+        let written = if table == "auth_event" { ROWS + 1 } else { 0 };
+        assert_eq!(left, written, "{table}");
+    }
+    drop(auth);
+    db.close().await.expect("the connection closes");
+    drop_fresh(backend, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_of_maintenance_removes_more_than_a_batch_on_sqlite() {
+    no_statement_of_maintenance_removes_more_than_a_batch(Backend::Sqlite).await;
+}
+
+#[needs("PORTCULLIS_TEST_POSTGRES_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_of_maintenance_removes_more_than_a_batch_on_postgres() {
+    no_statement_of_maintenance_removes_more_than_a_batch(Backend::Postgres).await;
+}
+
+#[needs("PORTCULLIS_TEST_MYSQL_URL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_of_maintenance_removes_more_than_a_batch_on_mysql() {
+    no_statement_of_maintenance_removes_more_than_a_batch(Backend::MySql).await;
 }

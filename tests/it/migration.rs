@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis::TablesError;
+use portcullis::account::NewAccount;
 use portcullis_migration::{Migrator, MigratorTrait, locked};
 use portcullis_test_needs::needs;
+use sea_orm::sea_query::{ColumnDef, ForeignKey, Table};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbErr, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait,
 };
+use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 use tokio::sync::oneshot;
 
 use crate::schema::{catalog, check};
@@ -79,6 +82,42 @@ async fn applied(db: &DatabaseConnection) -> i64 {
 
 fn all() -> i64 {
     i64::try_from(Migrator::migrations().len()).expect("a small number")
+}
+
+/// The migrator of an application, with the migrations of portcullis before its own.
+struct Host;
+
+#[sea_orm_migration::async_trait::async_trait]
+impl MigratorTrait for Host {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut migrations = Migrator::migrations();
+        migrations.push(Box::new(OwnProfile));
+        migrations
+    }
+}
+
+/// A table of the application that refers to the accounts.
+struct OwnProfile;
+
+impl MigrationName for OwnProfile {
+    fn name(&self) -> &str {
+        "m20260101_000001_own_profile"
+    }
+}
+
+#[sea_orm_migration::async_trait::async_trait]
+impl MigrationTrait for OwnProfile {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let mut key = ForeignKey::create();
+        key.from("own_profile", "account_id").to("auth_account", "id");
+        let id = ColumnDef::new("account_id").uuid().not_null().primary_key().to_owned();
+        let table = Table::create().table("own_profile").col(id).foreign_key(&mut key).to_owned();
+        manager.create_table(table).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table("own_profile").to_owned()).await
+    }
 }
 
 /// Creates a table of the application without asking whether it exists.
@@ -175,6 +214,47 @@ on_every_empty_database! {
         }
         let db = connect_at_most(&url, 1).await;
         assert_eq!(applied(&db).await, all());
+        db.close().await.expect("the connection closes");
+    }
+
+    async fn the_migrations_can_be_part_of_the_list_of_the_application(backend: Backend, url: String) {
+        let mut starts = Vec::new();
+        for _ in 0..5 {
+            let db = connect_at_most(&url, 1).await;
+            starts.push(tokio::spawn(async move {
+                let up = locked(&db, |txn| Box::pin(async move { Host::up(txn, None).await }));
+                up.await.expect("a node starts");
+                db.close().await.expect("the connection closes");
+            }));
+        }
+        for start in starts {
+            start.await.expect("no node panics");
+        }
+        let db = connect_at_most(&url, 2).await;
+        let secret = portcullis::Secret::generate();
+        let auth = portcullis::Portcullis::builder(db.clone()).secret(secret).build().expect("it is built");
+        auth.check_tables().await.expect("all is there");
+        // The record of the application has all of them, and there is no other.
+        assert_eq!(number(&db, "SELECT COUNT(*) FROM seaql_migrations").await, all() + 1);
+        assert!(db.execute_unprepared("SELECT * FROM auth_migration").await.is_err());
+        // The table of the application refers to the accounts.
+        let account = NewAccount::username("alice");
+        let alice = auth.accounts().create(account).await.expect("it is made").id().as_uuid();
+        let insert = |id: uuid::Uuid| {
+            let id = match backend {
+                Backend::Postgres => format!("'{id}'"),
+                Backend::Sqlite | Backend::MySql => format!("X'{}'", id.simple()),
+            };
+            format!("INSERT INTO own_profile (account_id) VALUES ({id})")
+        };
+        db.execute_unprepared(&insert(alice)).await.expect("alice has an account");
+        let nobody = db.execute_unprepared(&insert(uuid::Uuid::nil())).await;
+        nobody.expect_err("nobody has no account");
+        locked(&db, |txn| Box::pin(async move { Host::down(txn, None).await })).await.expect("they go down");
+        assert_eq!(number(&db, "SELECT COUNT(*) FROM seaql_migrations").await, 0);
+        let Err(TablesError::Missing(missing)) = auth.check_tables().await else { panic!("all is gone") };
+        assert_eq!(missing.len(), portcullis::schema::tables().len());
+        assert!(db.execute_unprepared("SELECT * FROM own_profile").await.is_err());
         db.close().await.expect("the connection closes");
     }
 
@@ -408,26 +488,156 @@ fn the_host_on_sqlx_has_copies_of_the_sql_files() {
     assert_eq!(auth.count(), seen);
 }
 
+/// The folders with the data of each release, in the order of their versions.
+fn releases() -> Vec<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let version = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a version").to_owned();
+        name.split('.').map(|part| part.parse::<u32>().expect("a number")).collect::<Vec<_>>()
+    };
+    let folder = std::fs::read_dir(root.join("tests/data")).expect("the folder");
+    let mut releases: Vec<_> = folder.map(|release| release.expect("a folder").path()).collect();
+    releases.sort_by_key(version);
+    releases
+}
+
+/// Returns the digests and the files of a list in the format of sha256sum.
+fn listed(list: &std::path::Path) -> Vec<(String, String)> {
+    let text =
+        std::fs::read_to_string(list).unwrap_or_else(|_| panic!("{} is gone", list.display()));
+    let line = |line: &str| {
+        let (digest, file) = line.split_once("  ").expect("a digest and a file");
+        (digest.to_owned(), file.to_owned())
+    };
+    text.lines().map(line).collect()
+}
+
+/// Returns the names of the files in a folder, sorted.
+fn files_in(folder: &std::path::Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).expect("the folder");
+    let mut names: Vec<String> = files
+        .map(|file| file.expect("a file").file_name().into_string().expect("a name"))
+        .collect();
+    names.sort();
+    names
+}
+
 /// A database that was created by a release has run these files, so a change in one of them would reach
-/// no such database.
+/// no such database. The filled databases are as the release has left them.
 #[test]
-fn the_migrations_of_a_release_are_never_edited() {
+fn the_migrations_and_the_data_of_a_release_are_never_edited() {
     use sha2::{Digest, Sha256};
 
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut seen = 0;
-    for release in std::fs::read_dir(root.join("tests/data")).expect("the folder") {
-        // In the format of sha256sum.
-        let list = release.expect("a folder").path().join("migrations.sha256");
-        for line in std::fs::read_to_string(&list).expect("a list").lines() {
-            let (digest, file) = line.split_once("  ").expect("a digest and a file");
-            let text = std::fs::read(root.join(file)).unwrap_or_else(|_| panic!("{file} is gone"));
-            let found = data_encoding::HEXLOWER.encode(&Sha256::digest(text));
-            assert_eq!(found, digest, "{file} is in {}", list.display());
-            seen += 1;
+    for release in releases() {
+        for (list, from) in [("migrations.sha256", &root), ("data.sha256", &release)] {
+            for (digest, file) in listed(&release.join(list)) {
+                let text =
+                    std::fs::read(from.join(&file)).unwrap_or_else(|_| panic!("{file} is gone"));
+                let found = data_encoding::HEXLOWER.encode(&Sha256::digest(text));
+                assert_eq!(found, digest, "{file} is in {list} of {}", release.display());
+                seen += 1;
+            }
+        }
+        let files = files_in(&release);
+        let lists = ["data.sha256", "migrations.sha256"].map(str::to_owned);
+        let data = listed(&release.join("data.sha256")).into_iter().map(|(_, file)| file);
+        let mut expected: Vec<_> = data.chain(lists).collect();
+        expected.sort();
+        assert_eq!(files, expected, "{}", release.display());
+    }
+    assert!(seen >= 39 + 6, "{seen}");
+}
+
+/// Returns the files of this database that the newest release has.
+fn released(backend: Backend) -> Vec<String> {
+    let newest = releases().pop().expect("a release");
+    let folder = format!("migration/sql/{}/", name(backend));
+    let list = listed(&newest.join("migrations.sha256")).into_iter();
+    list.filter_map(|(_, file)| file.strip_prefix(&folder).map(str::to_owned)).collect()
+}
+
+/// A file that sorts between those of a release would run on no database of that release.
+#[test]
+fn the_files_of_a_release_come_first_and_new_ones_after_them() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    for backend in [Backend::Sqlite, Backend::Postgres, Backend::MySql] {
+        let released = released(backend);
+        let files = files_in(&root.join("migration/sql").join(name(backend)));
+        assert!(released.len() >= 13, "{}: {}", name(backend), released.len());
+        assert_eq!(files[..released.len()], released, "{}", name(backend));
+    }
+}
+
+/// Nodes of the release before still run while the first new node migrates. They know nothing of a new
+/// column, so it must have a default or be nullable, and nothing that they use may go.
+#[test]
+fn a_new_migration_only_adds_what_older_nodes_need_not_know() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for backend in [Backend::Sqlite, Backend::Postgres, Backend::MySql] {
+        let released = released(backend);
+        let folder = root.join("migration/sql").join(name(backend));
+        for file in files_in(&folder).into_iter().filter(|file| !released.contains(file)) {
+            let text = std::fs::read_to_string(folder.join(&file)).expect("a file");
+            let lines = text.lines().filter(|line| !line.starts_with("--"));
+            let text = lines.collect::<Vec<_>>().join(" ");
+            for statement in text.split(';').map(str::trim).filter(|text| !text.is_empty()) {
+                assert!(only_adds(statement), "{file}: {statement}");
+                seen += 1;
+            }
         }
     }
-    assert!(seen >= 39, "{seen}");
+    // The first migrations after 0.1.0, on three databases.
+    assert!(seen >= 6, "{seen}");
+}
+
+/// Returns true if nodes of the release before keep working after this statement.
+fn only_adds(statement: &str) -> bool {
+    let words: Vec<String> = statement.split_whitespace().map(str::to_uppercase).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let has = |part: &[&str]| words.windows(part.len()).any(|words| words == part);
+    match words.as_slice() {
+        ["CREATE", "TABLE", ..] | ["CREATE", "INDEX", ..] | ["CREATE", "UNIQUE", "INDEX", ..] => {
+            true
+        }
+        ["ALTER", "TABLE", _, "ADD", ..] => {
+            let drops = ["DROP", "RENAME", "MODIFY", "CHANGE", "ALTER"];
+            let more = words[4..].iter().any(|word| drops.contains(word));
+            !more && (!has(&["NOT", "NULL"]) || has(&["DEFAULT"]))
+        }
+        // Its line in the record.
+        ["INSERT", "INTO", "AUTH_MIGRATION", ..] => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn a_statement_that_older_nodes_notice_is_found() {
+    for good in [
+        "CREATE TABLE \"a\" (\"id\" bigint NOT NULL)",
+        "CREATE INDEX \"b\" ON \"a\" (\"id\")",
+        "CREATE UNIQUE INDEX \"b\" ON \"a\" (\"id\")",
+        "ALTER TABLE \"a\" ADD COLUMN \"c\" bigint NULL",
+        "ALTER TABLE `a` ADD COLUMN `c` bigint NOT NULL DEFAULT 0",
+        "INSERT INTO auth_migration (version, applied_at) VALUES ('m', 0)",
+    ] {
+        assert!(only_adds(good), "{good}");
+    }
+    for bad in [
+        "DROP TABLE \"a\"",
+        "DROP INDEX \"b\"",
+        "UPDATE \"a\" SET \"id\" = 1",
+        "INSERT INTO \"a\" VALUES (1)",
+        "ALTER TABLE \"a\" ADD COLUMN \"c\" bigint NOT NULL",
+        "ALTER TABLE \"a\" ADD COLUMN \"c\" bigint NULL, DROP COLUMN \"id\"",
+        "ALTER TABLE \"a\" DROP COLUMN \"id\"",
+        "ALTER TABLE \"a\" RENAME COLUMN \"id\" TO \"c\"",
+        "ALTER TABLE `a` MODIFY COLUMN `id` bigint NULL",
+    ] {
+        assert!(!only_adds(bad), "{bad}");
+    }
 }
 
 pub(crate) fn name(backend: Backend) -> &'static str {

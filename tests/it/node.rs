@@ -168,6 +168,8 @@ on_every_database! {
         let document = Resource::new("doc", "1").expect("a resource");
         let read = Permission::parse("doc:read:1").expect("a permission");
         let id = alice.id();
+        // Otherwise alice would be the last superuser, who stays one.
+        probe.superuser("root").await;
         // Each write, and the answers of `/docs/1` and `/docs/2` on the other node right after it.
         macro_rules! then {
             ($($work:expr => $first:literal, $second:literal;)+) => { $(

@@ -16,10 +16,11 @@ use crate::on_every_database;
 use crate::support::log::Log;
 use crate::support::probe::{app, serve};
 use crate::support::smtp::{Manners, Smtp};
-use crate::support::{Backend, PASSWORD, Probe, until};
+use crate::support::{Backend, Browser, PASSWORD, Probe, until};
 
 const NEW: &str = "another horse battery staple";
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// A notifier that fails, refuses, panics or hangs as told. It keeps the messages that it received.
 #[derive(Debug, Clone)]
@@ -84,6 +85,53 @@ fn hex(text: &str) -> String {
 fn token(message: &Message) -> String {
     let (_, rest) = message.text.split_once("#token=").expect("a link");
     rest.split_whitespace().next().expect("a token").to_owned()
+}
+
+/// Causes each message to a mailbox that has the only link to undo something, and none of them is
+/// delivered yet. Returns their kinds, and the days for which their links are valid.
+async fn way_back(
+    probe: &Probe,
+    auth: &Portcullis,
+    notifier: &Difficult,
+) -> (Vec<MessageKind>, Vec<i64>) {
+    use portcullis::account::NewAccount;
+
+    let person = async |name: &str| {
+        let account =
+            NewAccount::username(name).with_email(format!("{name}@example.com")).verified();
+        let account = auth.registration().create(account, PASSWORD).await.expect("it is made");
+        let mut browser = Browser::new(serve(app(auth)).await);
+        assert_eq!(browser.login(name, PASSWORD).await.status, 200);
+        (account.id(), browser)
+    };
+    let (alice, _) = person("alice").await;
+    let (_, mut bob) = person("bob").await;
+    let (_, mut carol) = person("carol").await;
+    auth.accounts().close(alice).await.expect("it is closed");
+    let answer = bob.post("/auth/login-names", json!({ "username": "robert" })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let answer = carol.post("/auth/email", json!({ "email": "carol@new.example" })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    auth.outbox().deliver_due().await.expect("the outbox is read");
+    let seen = notifier.seen();
+    let confirm = seen.iter().find(|message| message.kind == MessageKind::EmailChangeConfirm);
+    let confirm = token(confirm.expect("the mail was attempted"));
+    probe.execute("DELETE FROM auth_outbox WHERE kind = 'email_change_confirm'").await;
+    let answer = carol.post("/auth/email/confirm", json!({ "token": confirm })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let kinds = vec![
+        MessageKind::AccountClosed,
+        MessageKind::EmailChangedUndo,
+        MessageKind::LoginNameAdded,
+    ];
+    let days = |kind: &str| {
+        format!("SELECT expires_at - created_at FROM auth_outbox WHERE kind = '{kind}'")
+    };
+    let mut lifetimes = Vec::new();
+    for kind in &kinds {
+        lifetimes.push(probe.number(&days(kind.as_str())).await / 86_400_000);
+    }
+    (kinds, lifetimes)
 }
 
 /// A hook that fails after everything was written.
@@ -270,6 +318,61 @@ on_every_database! {
         probe.clock.advance(Duration::from_secs(100_000));
         auth.outbox().deliver_due().await.expect("the outbox is read");
         assert_eq!(notifier.seen().len(), 5);
+    }
+
+    async fn a_link_that_nothing_replaces_is_tried_until_it_expires(probe: Probe) {
+        let notifier = Difficult::new(How::Fails);
+        let auth = probe.rebuilt(|builder| builder.notifier(notifier.clone()));
+        // One account for each message whose link lives for days.
+        let (kinds, lifetimes) = way_back(&probe, &auth, &notifier).await;
+        let fail_for = async |hours: u64| {
+            for _ in 0..hours {
+                auth.outbox().deliver_due().await.expect("the outbox is read");
+                probe.clock.advance(HOUR);
+            }
+        };
+        let waiting = async || {
+            let mut waiting = probe.texts("SELECT kind FROM auth_outbox WHERE state = 'due'").await;
+            waiting.sort();
+            waiting
+        };
+        let all: Vec<_> = kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
+        // An outage of a week, less an hour. Only the link that lives longer is left after it.
+        fail_for(7 * 24 - 1).await;
+        assert_eq!(waiting().await, all);
+        assert_eq!(lifetimes, [14, 7, 7], "the days of their links");
+        notifier.now(How::Works);
+        let before = notifier.seen().len();
+        let delivered = auth.outbox().deliver_due().await.expect("the outbox is read");
+        assert_eq!(delivered.sent, 3);
+        let mut sent = HashSet::new();
+        for message in &notifier.seen()[before..] {
+            assert_eq!(message.value("minutes"), None, "the templates say days");
+            sent.insert(message.kind);
+        }
+        assert_eq!(sent, kinds.into_iter().collect());
+        // The link still works.
+        let seen = notifier.seen();
+        let link = seen.iter().rfind(|message| message.kind == MessageKind::AccountClosed);
+        let link = link.expect("it was sent");
+        auth.own_account().keep(&token(link), &ClientInfo::default()).await.expect("it is open");
+    }
+
+    async fn a_link_that_has_expired_is_not_sent(probe: Probe) {
+        let notifier = Difficult::new(How::Fails);
+        let auth = probe.rebuilt(|builder| builder.notifier(notifier.clone()));
+        way_back(&probe, &auth, &notifier).await;
+        let mut given_up = Vec::new();
+        for hour in 0..=14 * 24 {
+            let delivered = auth.outbox().deliver_due().await.expect("the outbox is read");
+            if delivered.given_up > 0 {
+                given_up.push((hour, delivered.given_up));
+            }
+            probe.clock.advance(HOUR);
+        }
+        assert_eq!(given_up, [(7 * 24, 2), (14 * 24, 1)]);
+        let details = probe.texts("SELECT detail FROM auth_event WHERE kind = 'message_failed'").await;
+        assert!(details.iter().all(|detail| detail.ends_with(": expired")), "{details:?}");
     }
 
     async fn what_is_refused_for_good_or_too_late_is_not_tried_again(probe: Probe) {

@@ -1,8 +1,8 @@
 //! Closing, erasing and exporting accounts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -26,7 +26,7 @@ use portcullis::{
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
 use reqwest::Method;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, TransactionTrait};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -675,6 +675,76 @@ on_every_database! {
         assert_eq!(bobs.get("/me").await.text, bob.id.to_string());
     }
 
+    async fn what_was_asked_for_before_an_account_had_the_address_is_exported_and_erased(probe: Probe) {
+        let probe = probe.configured(|config| config.mail.login_creates_accounts = true);
+        let page = browser(&probe.auth).await;
+        let ask = async |login: &str| {
+            let mut asking = page.stranger();
+            let answer = asking.post("/auth/login/mail", json!({ "login": login })).await;
+            assert_eq!(answer.status, 202, "{}", answer.text);
+            asking
+        };
+        // The first mail expires, and the second one is never used.
+        let _ = ask("Newcomer@example.com").await;
+        probe.clock.advance(11 * MINUTE);
+        let _ = ask("newcomer@example.com").await;
+        let _ = ask("registrar@example.com").await;
+        let _ = ask("bystander@example.com").await;
+        probe.clock.advance(2 * MINUTE);
+        let mut newcomer = ask("Newcomer@Example.com").await;
+        let mail = probe.mail().await.pop().expect("a mail");
+        let answer = newcomer.post("/auth/login/mail/confirm", json!({ "code": mail.value("code") })).await;
+        assert_eq!(answer.json()["result"], "session", "{}", answer.text);
+        let accounts = probe.auth.accounts();
+        let first = accounts.find_by_login("newcomer@example.com").await.expect("it answers");
+        let first = first.expect("an account").id();
+        let used = "SELECT COUNT(*) FROM auth_challenge WHERE purpose = 'mail_login' AND account_id IS NOT NULL";
+        assert_eq!(probe.number(used).await, 1, "it belongs to the account that it has made");
+        // This address gets an account in another way.
+        let second = NewAccount::email("registrar@example.com").verified();
+        let second = probe.auth.registration().create(second, PASSWORD).await.expect("it is made").id();
+        // A stranger asks for a proof of each address.
+        let addresses = ["newcomer@example.com", "registrar@example.com", "bystander@example.com"];
+        for address in addresses {
+            let answer = page.stranger().post("/auth/verification", json!({ "email": address })).await;
+            assert_eq!(answer.status, 202, "{}", answer.text);
+        }
+        let sent = async |id: AccountId| {
+            let exported = accounts.export(id).await.expect("it is exported");
+            let sent = exported["codes_and_links"].as_array().expect("a list").clone();
+            let of = |purpose: &str| sent.iter().filter(|it| it["purpose"] == purpose).count();
+            assert_eq!(of("mail_login") + of("verification"), sent.len());
+            assert!(sent.iter().all(|it| it["target"] == Value::Null), "{sent:?}");
+            (of("mail_login"), of("verification"))
+        };
+        assert_eq!((sent(first).await, sent(second).await), ((3, 1), (1, 1)));
+        let rows = async || {
+            let mut rows = Vec::new();
+            for table in ["auth_challenge", "auth_challenge_start"] {
+                rows.push(probe.number(&format!("SELECT COUNT(*) FROM {table}")).await);
+            }
+            rows
+        };
+        assert_eq!(rows().await, [8, 8]);
+        // Another node erases them, with a newer secret.
+        let old = probe.secret.clone();
+        let other = probe.rebuilt(|builder| {
+            builder.configure(|config| config.keys.secrets = vec![Secret::generate(), old])
+        });
+        for id in [first, second] {
+            other.accounts().erase(id).await.expect("it is erased");
+        }
+        assert_eq!(rows().await, [2, 2], "those of the bystander");
+        for table in TABLES {
+            let dump = probe.hex_dump(table).await;
+            for (name, kept) in [("ewcomer", false), ("registrar", false), ("bystander", table == "auth_challenge")] {
+                let needle = data_encoding::HEXLOWER.encode(name.as_bytes());
+                let found = dump.iter().any(|value| value.contains(&needle));
+                assert_eq!(found, kept, "{table}: {name}");
+            }
+        }
+    }
+
     async fn hooks_may_refuse_and_what_they_write_goes_with_the_account(probe: Probe) {
         probe.execute("DROP TABLE IF EXISTS app_profile").await;
         probe.execute("CREATE TABLE app_profile (name VARCHAR(64) NOT NULL)").await;
@@ -826,6 +896,20 @@ on_every_database! {
         assert_eq!(maintain(&probe.auth).await.erased_accounts, 1);
     }
 
+    async fn slow_hooks_do_not_lose_the_lease_of_maintenance(probe: Probe) {
+        let hook = Slow { db: probe.db.clone(), clock: probe.clock.clone(), left: Arc::default() };
+        let auth = probe.rebuilt(|builder| builder.hooks(hook.clone()));
+        for number in 0..5 {
+            let id = person(&probe, &format!("person{number}")).await;
+            probe.auth.accounts().close(id).await.expect("it is closed");
+        }
+        probe.clock.advance(14 * DAY);
+        assert_eq!(maintain(&auth).await.erased_accounts, 5);
+        let left = hook.left.lock().expect("nothing panics").clone();
+        assert_eq!(left.len(), 5);
+        assert!(left.iter().all(|left| *left > 0), "the lease was over: {left:?}");
+    }
+
     async fn an_export_names_no_browser_that_asked_for_a_mail(probe: Probe) {
         let id = person(&probe, "alice").await;
         let asked = probe.auth.mail_login().ask("alice", &ClientInfo::default()).await;
@@ -894,6 +978,28 @@ fn ending(db: sea_orm::DatabaseConnection) -> HookFuture<'static, Value> {
         db.execute_unprepared(end).await?;
         Ok(json!({}))
     })
+}
+
+/// An application whose hook takes two minutes for each account. It records how long the lease of
+/// maintenance was still valid, in milliseconds.
+#[derive(Clone)]
+struct Slow {
+    db: sea_orm::DatabaseConnection,
+    clock: MockClock,
+    left: Arc<Mutex<Vec<i64>>>,
+}
+
+impl Hooks for Slow {
+    async fn before_erase(&self, _: ErasingAccount<'_>, _: &DatabaseTransaction) -> HookResult {
+        let lease = "SELECT leased_until FROM auth_maintenance";
+        let lease = Statement::from_string(self.db.get_database_backend(), lease);
+        let row = self.db.query_one_raw(lease).await?.ok_or("there is no lease")?;
+        let until: i64 = row.try_get_by_index(0)?;
+        let now = portcullis::Clock::now(&self.clock).as_millis();
+        self.left.lock().expect("nothing panics").push(until - now);
+        self.clock.advance(2 * MINUTE);
+        Ok(())
+    }
 }
 
 /// An application whose hook fails, because a row of its own is missing.
@@ -1018,6 +1124,19 @@ fn every_table_with_an_account_is_exported_and_every_other_has_a_reason() {
     assert_eq!(with, EXPORTED.iter().map(|(table, _)| *table).collect());
     let without = tables.iter().filter(|table| !has_account(table)).map(|table| &*table.name);
     assert_eq!(without.collect::<BTreeSet<_>>(), ALSO.iter().map(|(table, _)| *table).collect());
+}
+
+#[test]
+fn the_guide_names_every_table_with_an_account() {
+    let page = include_str!("../../src/guide/personal_data.rs");
+    let (_, list) = page.split_once("//! # What is kept").expect("the list");
+    let (list, _) = list.split_once("//! # Erasing").expect("its end");
+    for table in portcullis::schema::tables() {
+        let with_account = table.name == "auth_account"
+            || table.columns.iter().any(|column| column.name == "account_id");
+        let named = list.contains(&format!("`{}`", table.name));
+        assert!(named || !with_account, "{} is missing", table.name);
+    }
 }
 
 /// Returns all rows of each table.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
+use portcullis::account::NewAccount;
 use portcullis::config::{LinkConfig, Unauthenticated};
 use portcullis::guard::RouteBody;
 use portcullis::page::{FormFeedback, LinkToken};
@@ -46,7 +47,8 @@ async fn site(probe: &Probe) -> Browser {
         .route("/{*path}", get(link))
         .merge(danger)
         .layer(probe.auth.layer());
-    Browser::new(serve(app(&probe.auth).merge(pages)).await)
+    let own = portcullis::own_account::routes(&probe.auth);
+    Browser::new(serve(app(&probe.auth).nest("/own", own).merge(pages)).await)
 }
 
 /// Returns the paths of all routes of portcullis that take a form, without their prefix.
@@ -86,6 +88,84 @@ async fn open(browser: &Browser, path: &str, cookies: &[(&str, &str)]) -> Answer
 async fn shown(browser: &Browser, refused: &Answer) -> Value {
     let cookie = refused.cookie_of(FORM).expect("the refusal is kept");
     open(browser, header(refused, "location"), &[(FORM, &cookie)]).await.json()
+}
+
+const LOGIN: &str = include_str!("../../src/guide/server_pages/login.html");
+const BY_MAIL: &str = include_str!("../../src/guide/server_pages/by-mail.html");
+const MAILED_LINK: &str = include_str!("../../src/guide/server_pages/mailed-link.html");
+
+/// Renders a template of the guide, as an application does.
+fn rendered(template: &str, form: &Value, token: Option<&str>) -> String {
+    let mut engine = minijinja::Environment::new();
+    engine.add_template("page.html", template).expect("the template is valid");
+    let page = engine.get_template("page.html").expect("it was added");
+    let values = minijinja::value::Serde(json!({ "form": form, "token": token }));
+    page.render(values).expect("it is rendered")
+}
+
+/// A form of a page: where it posts to, and the values of its fields.
+#[derive(Debug)]
+struct Form {
+    action: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Form {
+    /// Returns the fields with these values. The form must have each of them.
+    fn with(&self, typed: &[(&str, &str)]) -> Vec<(String, String)> {
+        for (name, _) in typed {
+            assert!(
+                self.fields.iter().any(|(field, _)| field == name),
+                "{name} is not in {self:?}"
+            );
+        }
+        let value = |(name, old): &(String, String)| {
+            let new = typed.iter().find(|(field, _)| field == name);
+            (name.clone(), new.map_or(old.clone(), |(_, value)| (*value).to_owned()))
+        };
+        self.fields.iter().map(value).collect()
+    }
+}
+
+fn pairs(fields: &[(String, String)]) -> Vec<(&str, &str)> {
+    fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// Returns the forms of a template of the guide.
+fn forms(template: &str, form: &Value, token: Option<&str>) -> Vec<Form> {
+    let html = rendered(template, form, token);
+    let attribute = |tag: &str, name: &str| {
+        let (tag, _) = tag.split_once('>').expect("the end of a tag");
+        let (_, value) = tag.split_once(&format!(" {name}=\""))?;
+        let (value, _) = value.split_once('"').expect("the end of a value");
+        Some(
+            value
+                .replace("&#x2f;", "/")
+                .replace("&quot;", "\"")
+                .replace("&lt;", "<")
+                .replace("&gt;", ">"),
+        )
+    };
+    let form = |text: &str| {
+        let text = text.split("</form>").next().unwrap_or_default();
+        assert_eq!(attribute(text, "method").as_deref(), Some("post"));
+        let inputs = text.split("<input").skip(1);
+        let field = |input: &str| {
+            let name = attribute(input, "name").expect("a field has a name");
+            (name, attribute(input, "value").unwrap_or_default())
+        };
+        Form {
+            action: attribute(text, "action").expect("a form has an action"),
+            fields: inputs.map(field).collect(),
+        }
+    };
+    html.split("<form").skip(1).map(form).collect()
+}
+
+/// Posts a form with the cookie of the browser that asked for a mail.
+async fn post_asking(browser: &mut Browser, path: &str, fields: &[(&str, &str)]) -> Answer {
+    let request = browser.request(Method::POST, path).header("accept", HTML);
+    browser.send(request.form(fields)).await
 }
 
 async fn token(probe: &Probe, kind: MessageKind) -> String {
@@ -426,6 +506,99 @@ on_every_database! {
                 assert!(!page.to_string().contains("s3cret"), "{path} {page}");
             }
         }
+    }
+
+    async fn a_closed_account_is_reopened_by_a_form_and_its_token_is_not_kept(probe: Probe) {
+        let probe = with_pages(probe);
+        let account = NewAccount::username("alice").with_email("alice@example.com").verified();
+        let account = probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
+        probe.auth.accounts().close(account.id()).await.expect("it is closed");
+        let mut browser = site(&probe).await;
+        let token = token(&probe, MessageKind::AccountClosed).await;
+        let fields = |token: &str| {
+            [("token", token.to_owned()), ("next", "/page?kept=1".to_owned()), ("back", "/page".to_owned())]
+        };
+        let mut keep = async |token: &str| {
+            let fields = fields(token);
+            let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
+            let answer = post(&mut browser, "/own/account/keep", &fields).await;
+            let page = match header(&answer, "location") {
+                "/page?kept=1" => Value::Null,
+                _ => shown(&browser, &answer).await,
+            };
+            (answer, page)
+        };
+        let closed = "SELECT COUNT(*) FROM auth_account WHERE erase_at IS NOT NULL";
+        let (answer, page) = keep(&"A".repeat(43)).await;
+        leads_to(&answer, "/page?error=wrong_code&next=/page%3Fkept%3D1");
+        assert_eq!((&page["error"], &page["values"]), (&json!("wrong_code"), &json!({})));
+        assert_eq!(probe.number(closed).await, 1);
+        leads_to(&keep(&token).await.0, "/page?kept=1");
+        assert_eq!(probe.number(closed).await, 0);
+        // Once more: a second click, and later.
+        for (code, later) in [("link_used", MINUTE), ("wrong_code", MINUTE)] {
+            let (answer, page) = keep(&token).await;
+            leads_to(&answer, &format!("/page?error={code}&next=/page%3Fkept%3D1"));
+            assert_eq!((&page["error"], &page["values"]), (&json!(code), &json!({})));
+            assert!(!page.to_string().contains(&token), "{page}");
+            probe.clock.advance(later);
+        }
+    }
+
+    async fn the_pages_of_the_guide_work_as_they_are_printed(probe: Probe) {
+        let probe = with_pages(probe);
+        let account = NewAccount::username("alice").with_email("alice@example.com").verified();
+        probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
+        let mut browser = site(&probe).await;
+        let page = async |browser: &Browser, path: &str| open(browser, path, &[]).await.json();
+
+        // The form to sign in. A refusal is shown on its page, with what was typed.
+        let new = page(&browser, "/page?next=/other").await;
+        let [login] = forms(LOGIN, &new, None).try_into().expect("one form");
+        let wrong = login.with(&[("login", "a\"<b>"), ("password", "s3cret")]);
+        let refused = post(&mut browser, &login.action, &pairs(&wrong)).await;
+        leads_to(&refused, "/page?error=invalid_credentials&next=/other");
+        let again = shown(&browser, &refused).await;
+        let html = rendered(LOGIN, &again, None);
+        assert!(html.contains("<p role=\"alert\">the name or the password is wrong</p>"), "{html}");
+        assert!(!html.contains("<b>") && !html.contains("s3cret"), "{html}");
+        let [login] = forms(LOGIN, &again, None).try_into().expect("one form");
+        let right = login.with(&[("login", "alice"), ("password", PASSWORD)]);
+        leads_to(&post(&mut browser, &login.action, &pairs(&right)).await, "/other");
+        assert_eq!(browser.get("/me").await.status, 200);
+
+        // The page that asks for a mail, and takes its code.
+        let mut asking = browser.stranger();
+        let new = page(&asking, "/page").await;
+        let [ask, enter] = forms(BY_MAIL, &new, None).try_into().expect("two forms");
+        let answer = post(&mut asking, &ask.action, &pairs(&ask.with(&[("login", "alice")]))).await;
+        leads_to(&answer, "/page?result=mail_sent&next=/");
+        let sent = page(&asking, header(&answer, "location")).await;
+        let html = rendered(BY_MAIL, &sent, None);
+        assert!(html.contains("we have sent it a mail"), "{html}");
+        let mail = probe.mail().await.pop().expect("a mail");
+        let token = token(&probe, MessageKind::MailLogin).await;
+
+        // The page of the link, in another browser and in the one that asked.
+        let opened = page(&browser, "/page").await;
+        let [link] = forms(MAILED_LINK, &opened, Some(&token)).try_into().expect("one form");
+        let mut elsewhere = browser.stranger();
+        let filled = link.with(&[]);
+        let answer = post(&mut elsewhere, &link.action, &pairs(&filled)).await;
+        let location = header(&answer, "location").to_owned();
+        assert!(location.contains("?result=other_browser"), "{location}");
+        let other = page(&elsewhere, &location).await;
+        let html = rendered(MAILED_LINK, &other, None);
+        assert!(html.contains("in the browser where you asked"), "{html}");
+        let code = mail.value("code").expect("a code");
+        let typed = enter.with(&[("code", code)]);
+        leads_to(&post_asking(&mut asking, &enter.action, &pairs(&typed)).await, "/");
+        assert_eq!(asking.get("/me").await.status, 200);
+        let used = post_asking(&mut asking, &link.action, &pairs(&filled)).await;
+        let page = shown(&asking, &used).await;
+        let html = rendered(MAILED_LINK, &page, Some(&token));
+        assert!(html.contains("has just used the link") && !html.contains("<form"), "{html}");
+        assert!(rendered(MAILED_LINK, &opened, None).contains("open the link in your mail again"));
     }
 
     async fn a_person_who_is_signed_out_signs_in_and_comes_back(probe: Probe) {

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use axum::body::Body;
 use portcullis::account::NewAccount;
+use portcullis::account_import::ImportedAccount;
 use portcullis::permission::Resource;
 use portcullis::{AccountId, Factor, Portcullis, Requirement};
+use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::support::call::{call, cookie_of, request};
-use crate::support::database::connect_at_most;
+use crate::support::database::{connect_at_most, drop_fresh, fresh};
 use crate::support::probe::app;
 use crate::support::program::{Program, replaced};
 use crate::support::{Backend, PASSWORD, Probe, needed};
@@ -159,9 +161,51 @@ async fn everything_works_behind_pgbouncer() {
         let found =
             async |name| auth.accounts().find_by_login(name).await.expect("an answer").is_some();
         assert_eq!((found("kept").await, found("lost").await), (true, false));
+        // The flows with locks of rows, and with the longest transactions.
+        auth.check_tables().await.expect("all tables are there");
+        let accounts = auth.accounts();
+        let exported = accounts.export(ids[0]).await.expect("it is exported");
+        assert_eq!(exported["account"]["state"], "active");
+        accounts.close(ids[0]).await.expect("it is closed");
+        accounts.keep(ids[0]).await.expect("it is open again");
+        accounts.erase(ids[0]).await.expect("it is erased");
+        let row = |number: u128| {
+            ImportedAccount::new(uuid::Uuid::from_u128(number).into())
+                .username(format!("imported{number}"))
+        };
+        let report = auth.account_import().run((1..600).map(row), |_| {}).await.expect("it runs");
+        assert_eq!((report.imported, report.refused.len()), (599, 0));
         let report = auth.maintenance().run().await.expect("it runs");
         assert!(!report.left_to_another);
         db.close().await.expect("the connections close");
     })
     .await;
+}
+
+/// Their lock is in one transaction, so they need no session.
+#[needs("PORTCULLIS_TEST_POSTGRES_URL" "PORTCULLIS_TEST_PGBOUNCER")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_start_together_migrate_behind_pgbouncer() {
+    let program = needed("PORTCULLIS_TEST_PGBOUNCER");
+    let (url, _directory) = fresh(Backend::Postgres).await;
+    let (_, database) = url.rsplit_once('/').expect("a database");
+    let pooler =
+        Program::start(|directory, address| launch(&program, database, directory, address)).await;
+    let through = format!("postgres://app@{}/app", pooler.address);
+    let mut starts = JoinSet::new();
+    for _ in 0..5 {
+        let through = through.clone();
+        starts.spawn(async move {
+            let db = connect_at_most(&through, 1).await;
+            Migrator::up(&db, None).await.expect("a node starts");
+            db.close().await.expect("the connection closes");
+        });
+    }
+    starts.join_all().await;
+    let direct = connect_at_most(&url, 1).await;
+    crate::schema::check(Backend::Postgres, &direct).await;
+    direct.close().await.expect("the connection closes");
+    // The database can be dropped when PgBouncer has left it.
+    drop(pooler);
+    drop_fresh(Backend::Postgres, &url).await;
 }

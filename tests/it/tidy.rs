@@ -1044,6 +1044,72 @@ fn every_file_the_guide_names_is_there() {
     assert!(count > 20, "only {count} files are named");
 }
 
+/// Returns the lines of a text without the white space around them.
+fn trimmed(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+}
+
+/// The code needs macros of sqlx and the files of its own migrations. So it cannot be compiled in the
+/// guide, and the guide prints what the example compiles.
+#[test]
+fn the_page_about_sqlx_prints_the_code_of_its_example() {
+    let page = fs::read_to_string(root().join("src/guide/sqlx.rs")).expect("a page is read");
+    let page: Vec<_> = page.lines().map(|line| line.trim_start_matches("//!")).collect();
+    let page = page.join("\n");
+    let example = fs::read_to_string(root().join("examples/sqlx-host/src/main.rs"));
+    let example = trimmed(&example.expect("the example is read")).join("\n");
+    let blocks: Vec<_> = page.split("```ignore\n").skip(1).collect();
+    assert_eq!(blocks.len(), 1, "each one is compared");
+    for block in blocks {
+        let (code, _) = block.split_once("```").expect("its end");
+        assert!(example.contains(&trimmed(code).join("\n")), "not in the example:\n{code}");
+    }
+}
+
+/// Code that is not compiled can be wrong.
+#[test]
+fn the_code_of_the_guide_is_compiled() {
+    for path in rust_files(&root().join("src/guide")) {
+        let page = fs::read_to_string(&path).expect("a page is read");
+        // Compared with its example by the test above.
+        let expected = usize::from(path.ends_with("sqlx.rs"));
+        let ignored = page.lines().filter(|line| line.contains("```") && line.contains("ignore"));
+        assert_eq!(ignored.count(), expected, "{}", path.display());
+    }
+    for page in ["README.md", "migration/README.md"] {
+        let text = fs::read_to_string(root().join(page)).expect("a page is read");
+        assert!(!text.contains("```rust,ignore"), "{page}");
+    }
+}
+
+#[test]
+fn the_guide_asks_for_this_version() {
+    let version = env!("CARGO_PKG_VERSION").split('.').take(2).collect::<Vec<_>>().join(".");
+    for (page, lines) in [
+        ("start.rs", &["portcullis = \"{}\"", "portcullis-migration = \"{}\""][..]),
+        ("testing.rs", &["portcullis = { version = \"{}\", features"]),
+    ] {
+        let text = fs::read_to_string(root().join("src/guide").join(page)).expect("a page is read");
+        for line in lines {
+            let line = line.replace("{}", &version);
+            assert!(text.contains(&line), "{page} does not say: {line}");
+        }
+    }
+}
+
+/// The quickstart is what people copy. Without this line, their tables grow without limit.
+#[test]
+fn the_quickstart_runs_maintenance_and_delivers_messages() {
+    let main = fs::read_to_string(root().join("examples/quickstart/src/main.rs"));
+    let main = strip(&main.expect("the example is read"), Literals::Empty);
+    for line in [
+        "tokio::spawn(auth.maintenance().every(Duration::from_secs(3600)));",
+        "tokio::spawn(async move { outbox.outbox().run().await });",
+    ] {
+        assert!(trimmed(&main).contains(&line), "{line} is missing");
+    }
+}
+
 #[test]
 fn nothing_is_left_for_later() {
     // These words are put together here. Otherwise this file would find itself.

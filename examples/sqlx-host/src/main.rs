@@ -58,8 +58,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn start(url: &str, secret: Secret) -> Result<(PgPool, Portcullis), Box<dyn Error>> {
     let pool = PgPoolOptions::new()
         .max_connections(10)
-        // A ping before each use of a connection would double the cost of a request.
+        // A ping before each use doubles the cost of a request. A connection that was idle for long
+        // may be dead.
         .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > Duration::from_secs(30) {
+                    sqlx::Connection::ping(connection).await?;
+                }
+                Ok(true)
+            })
+        })
         .connect(url)
         .await?;
     // sqlx has its own lock, so several nodes may start together.

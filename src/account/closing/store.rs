@@ -25,6 +25,13 @@ pub(crate) async fn is_superuser<C: ConnectionTrait>(db: &C, id: AccountId) -> R
     Ok(superuser.into_tuple().one(db).await?.unwrap_or(false))
 }
 
+/// A superuser that can be used.
+pub(crate) struct Superuser {
+    pub(crate) id: AccountId,
+    /// False if it will be disabled at a later date.
+    pub(crate) stays: bool,
+}
+
 /// Locks the rows of all superusers, in the order of their ids, and returns those that can be used
 /// at `now`. Without the locks, two superusers could leave at the same time, because each still
 /// sees the other.
@@ -32,7 +39,7 @@ pub(crate) async fn lock_superusers<C: ConnectionTrait>(
     db: &C,
     require_verified: bool,
     now: Timestamp,
-) -> Result<Vec<AccountId>, DbErr> {
+) -> Result<Vec<Superuser>, DbErr> {
     // Their ids come first, without a lock. Locking by the index of `superuser` would also lock the gap
     // beside it on MySQL, where every new account is inserted.
     let ids = Entity::find().select_only().column(Column::Id).filter(Column::Superuser.eq(true));
@@ -49,7 +56,8 @@ pub(crate) async fn lock_superusers<C: ConnectionTrait>(
             && row.disabled_at.is_none_or(|at| at > now)
             && (!require_verified || row.verified_at.is_some())
     };
-    Ok(rows.into_iter().filter(usable).map(|row| row.id).collect())
+    let superuser = |row: Model| Superuser { id: row.id, stays: row.disabled_at.is_none() };
+    Ok(rows.into_iter().filter(usable).map(superuser).collect())
 }
 
 /// Closes an account and ends its sessions. Returns false if it is already deleted. With `asking`,

@@ -84,6 +84,12 @@ impl Probe {
         self.auth.registration().create(account, PASSWORD).await.expect("the account is made")
     }
 
+    /// Creates a superuser without a password.
+    pub async fn superuser(&self, username: &str) -> portcullis::AccountId {
+        let account = portcullis::account::NewAccount::username(username).superuser();
+        self.auth.accounts().create(account).await.expect("the account is made").id()
+    }
+
     /// Serves [`app`] and returns a browser for it.
     pub async fn browser(&self) -> Browser {
         Browser::new(serve(app(&self.auth)).await)
