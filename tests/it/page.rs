@@ -132,7 +132,7 @@ fn pairs(fields: &[(String, String)]) -> Vec<(&str, &str)> {
 }
 
 /// Returns the forms of a template of the guide.
-fn forms(template: &str, form: &Value, token: Option<&str>) -> Vec<Form> {
+fn rendered_forms(template: &str, form: &Value, token: Option<&str>) -> Vec<Form> {
     let html = rendered(template, form, token);
     let attribute = |tag: &str, name: &str| {
         let (tag, _) = tag.split_once('>').expect("the end of a tag");
@@ -554,7 +554,7 @@ on_every_database! {
 
         // The form to sign in. A refusal is shown on its page, with what was typed.
         let new = page(&browser, "/page?next=/other").await;
-        let [login] = forms(LOGIN, &new, None).try_into().expect("one form");
+        let [login] = rendered_forms(LOGIN, &new, None).try_into().expect("one form");
         let wrong = login.with(&[("login", "a\"<b>"), ("password", "s3cret")]);
         let refused = post(&mut browser, &login.action, &pairs(&wrong)).await;
         leads_to(&refused, "/page?error=invalid_credentials&next=/other");
@@ -562,7 +562,7 @@ on_every_database! {
         let html = rendered(LOGIN, &again, None);
         assert!(html.contains("<p role=\"alert\">the name or the password is wrong</p>"), "{html}");
         assert!(!html.contains("<b>") && !html.contains("s3cret"), "{html}");
-        let [login] = forms(LOGIN, &again, None).try_into().expect("one form");
+        let [login] = rendered_forms(LOGIN, &again, None).try_into().expect("one form");
         let right = login.with(&[("login", "alice"), ("password", PASSWORD)]);
         leads_to(&post(&mut browser, &login.action, &pairs(&right)).await, "/other");
         assert_eq!(browser.get("/me").await.status, 200);
@@ -570,7 +570,7 @@ on_every_database! {
         // The page that asks for a mail, and takes its code.
         let mut asking = browser.stranger();
         let new = page(&asking, "/page").await;
-        let [ask, enter] = forms(BY_MAIL, &new, None).try_into().expect("two forms");
+        let [ask, enter] = rendered_forms(BY_MAIL, &new, None).try_into().expect("two forms");
         let answer = post(&mut asking, &ask.action, &pairs(&ask.with(&[("login", "alice")]))).await;
         leads_to(&answer, "/page?result=mail_sent&next=/");
         let sent = page(&asking, header(&answer, "location")).await;
@@ -581,7 +581,7 @@ on_every_database! {
 
         // The page of the link, in another browser and in the one that asked.
         let opened = page(&browser, "/page").await;
-        let [link] = forms(MAILED_LINK, &opened, Some(&token)).try_into().expect("one form");
+        let [link] = rendered_forms(MAILED_LINK, &opened, Some(&token)).try_into().expect("one form");
         let mut elsewhere = browser.stranger();
         let filled = link.with(&[]);
         let answer = post(&mut elsewhere, &link.action, &pairs(&filled)).await;
