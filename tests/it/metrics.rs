@@ -107,24 +107,23 @@ async fn nothing_is_counted_before_it_is_committed() {
     let _recording = metrics::set_default_local_recorder(&counts);
     probe::run(Backend::Sqlite, async |probe: Probe| {
         let auth = &probe.auth;
-        let create = async |txn: OpenTransaction<'_>| {
-            let made = auth.accounts().within(txn).create(NewAccount::username("bob")).await;
-            made.expect("it is made").id()
+        let create = async |txn: OpenTransaction<'_>, name: &str| {
+            let made = auth.accounts().within(txn).create(NewAccount::username(name)).await;
+            made.expect("it is made");
         };
         let txn = auth.begin().await.expect("a transaction");
-        create((&txn).into()).await;
+        create((&txn).into(), "bob").await;
         txn.rollback().await;
         assert_eq!(counts.of("user_created"), 0, "rolled back");
         let txn = auth.begin().await.expect("a transaction");
-        let bob = create((&txn).into()).await;
+        create((&txn).into(), "bob").await;
         assert_eq!(counts.of("user_created"), 0, "not committed yet");
         txn.commit().await.expect("it is committed");
         assert_eq!(counts.of("user_created"), 1);
-        auth.accounts().delete(bob).await.expect("it is deleted");
         // The end of a plain transaction is not visible, so it is never counted.
         for commit in [false, true] {
             let txn = probe.db.begin().await.expect("a transaction");
-            create((&txn).into()).await;
+            create((&txn).into(), "dora").await;
             if commit { txn.commit().await } else { txn.rollback().await }.expect("it ends");
             assert_eq!(counts.of("user_created"), 1, "{commit}");
         }
@@ -144,7 +143,7 @@ async fn nothing_is_counted_before_it_is_committed() {
             let done = u64::from(succeeds);
             for (event, expected) in [
                 ("user_created", 2 + done),
-                ("authn_login_success", 2 * done),
+                ("authn_login_success", 1 + 2 * done),
                 ("authn_login_fail", 1),
             ] {
                 assert_eq!(counts.of(event), expected, "{event} {succeeds}");

@@ -344,7 +344,8 @@ on_every_database! {
         let mut erin = probe.browser().await;
         let answer = mail_login(&mut erin, "erin@example.com").await;
         assert_eq!((answer.status, answer.code().as_str()), (403, "names_are_frozen"));
-        assert_eq!(erin.stranger().login("erin", PASSWORD).await.status, 200);
+        let unchanged = probe.auth.accounts().find_by_login("erin").await.expect("it answers");
+        assert!(!unchanged.expect("an account").is_verified());
         watch.refuse(None);
         let token = token(&probe, MessageKind::MailLogin, "erin@example.com").await;
         let answer = erin.post("/auth/login/mail/confirm", json!({ "token": token })).await;

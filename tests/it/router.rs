@@ -842,6 +842,7 @@ on_every_database! {
         assert_eq!((answer.status().as_u16(), answer.code().as_str()), (401, "session_ended"));
         // Two bearer tokens, and a bearer token beside the cookie of another session. Each of them
         // counts alone.
+        let account = auth.accounts().find(account.id()).await.expect("it answers").expect("nova");
         let bearer = async || {
             let start = auth.sessions().start(&account, &ClientInfo::default());
             let issued = start.transport(Transport::Bearer).await.expect("a session");
