@@ -296,8 +296,8 @@ on_every_database! {
         });
         let (_, mut browser) = probe.signed_in("alice").await;
         let (answer, statements) = probe.statements(browser.stranger().login("alice", PASSWORD)).await;
-        // One more statement records the new device.
-        assert_eq!((answer.status, statements), (200, 7 + 1 + 4));
+        // One more statement records the new device, and one asks whether a role requires a factor.
+        assert_eq!((answer.status, statements), (200, 7 + 2 + 4));
         assert_eq!(cost(&probe, &mut browser, "/me").await, (200, 2), "its grants are loaded");
         // Unchanged memberships do not change the version.
         assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
@@ -437,7 +437,7 @@ on_every_database! {
             ("confirm", 200, 13),
             ("ask", 202, 11),
             ("confirm", 200, 20),
-            ("undo", 204, 16),
+            ("undo", 204, 19),
         ];
         assert_eq!(costs, expected);
     }
@@ -522,8 +522,8 @@ on_every_database! {
             ("methods", 200, 0),
             ("login, unknown name", 401, 5),
             ("login, wrong password", 401, 5),
-            ("login", 200, 9),
-            ("login over a session", 200, 9),
+            ("login", 200, 10),
+            ("login over a session", 200, 10),
             ("session", 200, 1),
             ("sessions", 200, 2),
             ("refresh, too early", 200, 1),
@@ -544,9 +544,9 @@ on_every_database! {
             ("logout", 204, 3),
             ("logout again", 204, 1),
             ("logout of nobody", 204, 0),
-            ("login to a forced change", 200, 7),
+            ("login to a forced change", 200, 8),
             // With the event of the new device.
-            ("forced change", 200, 11),
+            ("forced change", 200, 12),
             ("anonymous", 201, 2),
             ("register over a visitor", 201, 8),
             // Reads who has the name, and writes the event.

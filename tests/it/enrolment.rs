@@ -325,6 +325,7 @@ on_every_database! {
         let both = [Factor::Totp, Factor::MailedCode];
         probe.auth.accounts().set_enrolled_factors(account.id(), both).await.expect("set");
         require(&probe.auth, &account).await;
+        let account = probe.auth.accounts().find(account.id()).await.expect("it answers").expect("alice");
         let start = probe.auth.sessions().start(&account, &ClientInfo::default());
         let started = start.factor(Factor::Password).factor(Factor::MailedCode).await.expect("a session");
         let cookie = cookie_of(&started);

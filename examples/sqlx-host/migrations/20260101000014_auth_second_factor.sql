@@ -11,6 +11,7 @@ CREATE TABLE "auth_totp" (
     "digits" smallint NOT NULL,
     "period" bigint NOT NULL,
     "last_step" bigint NOT NULL,
+    "epoch" bigint NOT NULL,
     "created_at" bigint NOT NULL,
     "confirmed_at" bigint NULL,
     CONSTRAINT "auth_totp_account" FOREIGN KEY ("account_id") REFERENCES "auth_account" ("id") ON DELETE CASCADE
@@ -20,12 +21,15 @@ CREATE TABLE "auth_recovery_code" (
     "digest" bytea NOT NULL PRIMARY KEY,
     "account_id" uuid NOT NULL,
     "key_id" varchar NOT NULL,
+    "epoch" bigint NOT NULL,
     "created_at" bigint NOT NULL,
     "used_at" bigint NULL,
     CONSTRAINT "auth_recovery_code_account" FOREIGN KEY ("account_id") REFERENCES "auth_account" ("id") ON DELETE CASCADE
 );
 
 ALTER TABLE "auth_account" ADD COLUMN "password_mailed_at" bigint NULL;
+
+ALTER TABLE "auth_account" ADD COLUMN "enrolment_due_at" bigint NULL;
 
 CREATE INDEX "auth_totp_account_id" ON "auth_totp" ("account_id");
 
