@@ -816,7 +816,7 @@ async fn leave(probe: &Probe, auth: &Portcullis, setting: &str) {
             };
             probe
                 .execute(&format!(
-                    "INSERT INTO auth_captcha (id, action, key_id, fetches, tries, expires_at) \
+                    "INSERT INTO auth_captcha (id, action, key_id, fetches, attempts, expires_at) \
                  VALUES ({id}, 'a', '', 0, 0, {now})"
                 ))
                 .await;

@@ -39,7 +39,9 @@ function show(method, path, answer) {
   const title = element("p", `${method} ${path} → ${answer.status || "no answer"}`, answer.ok ? "good" : "bad");
   const parts = [title];
   if (!answer.ok) parts.push(element("p", errorText(answer)));
-  const text = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body, null, 2);
+  // A picture is shown elsewhere, and is too long as a text.
+  const short = (name, value) => (name === "qr_svg" ? "<svg …>" : value);
+  const text = typeof answer.body === "string" ? answer.body : JSON.stringify(answer.body, short, 2);
   if (text.trim()) parts.push(element("pre", text));
   find("#answer").replaceChildren(...parts);
 }
@@ -116,19 +118,78 @@ for (const form of document.forms) {
     }
     const button = find("button", form);
     button.disabled = true;
+    if (form.id === "totp") fields.qr = true;
+    if (form.id === "again") prepareProof(form, fields);
     const answer = await call(method, path, Object.keys(fields).length ? fields : undefined);
     button.disabled = false;
     show(method, path, answer);
     showProblem(form, answer);
+    await askAgain(form, answer);
     await showCaptcha(form, answer);
     if (answer.ok) {
       form.reset();
       if (form.id === "link" || form.id === "code") showNextStep(answer);
+      if (form.id === "totp") showSeed(answer.body);
+      if (form.id === "totp-confirm") form.hidden = true;
+      find("#second").hidden = answer.body.result !== "second_factor_required";
+      if (!find("#second").hidden) find("#second-code").focus();
       await showWho();
       // The form may be hidden now, so keyboard users continue at the top.
       if (form.closest("[hidden]")) find("#who").focus();
     }
   });
+}
+
+// A request that was refused because the last proof is too old, until the proof was given. The page
+// sends it again: the service stores no request, so nobody can plant one there.
+let waits;
+
+// Asks for a proof. The answer names the factors of this account that would help.
+async function askAgain(form, { status, body }) {
+  const again = find("#again");
+  if (form === again) {
+    if (status !== 200) return;
+    again.hidden = true;
+    const next = waits;
+    waits = undefined;
+    next?.requestSubmit();
+    return;
+  }
+  if (body.code !== "insufficient_user_authentication") return;
+  waits = form;
+  const factors = body.factors ?? [];
+  const mailed = factors.includes("mailed_code");
+  again.dataset.codeMethod = mailed && !factors.includes("totp") && !factors.includes("password") ? "mailed_code" : "";
+  const codes = factors.some((factor) => factor === "totp" || factor === "recovery_code");
+  find("#again-password-field").hidden = !factors.includes("password");
+  find("#again-code-field").hidden = !codes && !again.dataset.codeMethod;
+  let text = codes ? "Type your password or a code of your authenticator app." : "Type your password again.";
+  if (again.dataset.codeMethod) {
+    const sent = await call("POST", "/auth/reauthenticate/challenge", { method: "mailed_code" });
+    text = sent.ok ? `Type the code that was mailed to ${sent.body.target}. Here it is on the terminal.` : errorText(sent);
+  }
+  find("#again-for").textContent = text;
+  again.hidden = false;
+  find("input:not([hidden])", again.querySelector(".field:not([hidden])") ?? again)?.focus();
+}
+
+// The service takes either a password or a code.
+function prepareProof(form, fields) {
+  for (const name of ["password", "code"]) {
+    if (fields[name] === "" || find(`#again-${name}-field`).hidden) delete fields[name];
+  }
+  if (fields.code) delete fields.password;
+  if (fields.code && form.dataset.codeMethod) fields.method = form.dataset.codeMethod;
+}
+
+// Shows the seed of a new authenticator, once.
+function showSeed({ id, secret, qr_svg: svg }) {
+  const form = find("#totp-confirm");
+  form.elements.id.value = id;
+  find("#totp-secret").textContent = secret;
+  find("#totp-qr").src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+  form.hidden = false;
+  find("#totp-code").focus();
 }
 
 find("#routes").addEventListener("click", async ({ target }) => {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use portcullis::account::{AccountError, NewAccount};
 use portcullis::captcha::PictureCaptcha;
@@ -20,7 +20,7 @@ use portcullis::message::ConsoleNotifier;
 use portcullis::permission::{GrantError, RoleDefinition};
 use portcullis::{
     Account, PermissionError, Portcullis, Rejection, Requirement, Secret, anonymous, mail_login,
-    public,
+    public, second_factor,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
@@ -142,7 +142,13 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
     let grants = Requirement::permission("role:grant")?;
     let only_admins = get(async || "only for administrators\n");
     let (css, js) = (include_str!("../page/page.css"), include_str!("../page/page.js"));
-    let routes = auth.routes().merge(anonymous::routes(auth)).merge(mail_login::routes(auth));
+    let routes = auth
+        .routes()
+        .merge(anonymous::routes(auth))
+        .merge(mail_login::routes(auth))
+        .merge(second_factor::routes(auth));
+    // A signed-in person must prove a factor again, and then has two minutes.
+    let recent = Requirement::within(Duration::from_secs(120));
     Ok(auth
         .router()
         .route("/public", get(greet), public())
@@ -150,6 +156,7 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
         .route("/admin", only_admins, Requirement::permission("admin:read")?)
         .route("/admin/roles/{role}/{login}", put(grant), grants)
         .route("/docs/{id}", get(doc), reads)
+        .route("/danger", post(async || "done, this once\n"), recent)
         .auth_routes("/auth", routes)
         .route("/", get(page()), public())
         // Pages for the links in mails. Opening one changes nothing; sending its form does.
