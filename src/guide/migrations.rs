@@ -34,7 +34,7 @@
 //! ```no_run
 //! # use sea_orm_migration::MigrationTrait;
 //! # struct YourMigrator;
-//! # impl MigratorTrait for YourMigrator {
+//! # impl portcullis_migration::MigratorTrait for YourMigrator {
 //! #     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
 //! #         Vec::new()
 //! #     }
