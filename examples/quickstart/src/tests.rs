@@ -40,6 +40,9 @@ async fn roles_decide_what_an_account_may_do_and_its_session_survives_a_restart(
     let fine = json!({ "username": "alice", "password": "correct horse battery" });
     assert_eq!(post(&alice, &service, "/auth/register", fine).await, 201);
     assert_eq!(get("/me").await, 200);
+    // The password was proved a moment ago. A stranger has proved nothing.
+    assert_eq!(post(&alice, &service, "/danger", json!({})).await, 200);
+    assert_eq!(post(&auth.test().nobody(), &service, "/danger", json!({})).await, 401);
     assert_eq!(get("/admin").await, 403);
     assert_eq!(get("/docs/1").await, 403);
     let grant = async |client: &TestClient, path| client.put(path).send(&service).await.status();
