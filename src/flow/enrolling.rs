@@ -124,7 +124,8 @@ impl FactorOwner {
         let session = NewSession::new(auth, row, passed, demands, client, now)
             .finishing(self.state(), self.transport())
             .at_epoch(epoch);
-        Ok(GoesOn::SignedIn(Box::pin(session.make(txn, Locked::by_the_flow())).await?))
+        let made = Box::pin(session.make(txn, Locked::by_the_flow())).await?;
+        Ok(GoesOn::SignedIn(Box::new(made)))
     }
 
     /// Makes a session at the same stage that has also proved this factor.
@@ -209,7 +210,7 @@ pub(crate) struct Changed<'a> {
 #[must_use = "the sign-in ends when this is committed"]
 pub(crate) enum GoesOn {
     Issued(Box<Issued>),
-    SignedIn(Made),
+    SignedIn(Box<Made>),
 }
 
 impl GoesOn {

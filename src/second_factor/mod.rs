@@ -270,7 +270,7 @@ struct Right {
 enum RightCode {
     Totp(RightTotp),
     RecoveryCode(RightRecoveryCode),
-    Sent(RightSentCode),
+    Sent(Box<RightSentCode>),
 }
 
 /// What a code is for.
@@ -446,7 +446,7 @@ impl SecondFactor<'_> {
             Method::Sent(channel) => {
                 RightSentCode::find(self.auth, &row, session, channel, &code.text)
                     .await
-                    .map(|right| right.map(RightCode::Sent))
+                    .map(|right| right.map(|right| RightCode::Sent(Box::new(right))))
             }
         };
         let found = match found {

@@ -433,7 +433,8 @@ impl SentCodes<'_> {
         let recipient = recipient.ok_or(SentCodeError::NoAddress)?;
         let normal = normal(shown).ok_or(SentCodeError::NoAddress)?;
         let db = context.db();
-        let names = db.read(account_store::taken(&db.executor(), &[normal.clone()])).await?;
+        let names =
+            db.read(account_store::taken(&db.executor(), std::slice::from_ref(&normal))).await?;
         let proved =
             names.iter().any(|name| name.account_id == row.id && name.verified_at.is_some());
         proved.then_some((normal, recipient)).ok_or(SentCodeError::NoAddress)

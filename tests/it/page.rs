@@ -259,6 +259,7 @@ on_every_database! {
         probe.auth.accounts().verify(account.id()).await.expect("it is verified");
         let mut browser = site(&probe).await;
         assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        crate::sent_code::prove_mailbox(&probe, &mut browser).await;
         // The seed is for a script. Its code may come from a form.
         let (id, secret) = totp::start(&mut browser, "phone").await;
         let confirm = |code: &str| {
