@@ -44,17 +44,17 @@
 //! A service [on sqlx](super::sqlx) has the SQL files of portcullis in its own folder `migrations`. In its tests
 //! `#[sqlx::test]` creates a database for each test and applies this folder:
 //!
-//! ```ignore
+//! ```no_run
 //! use portcullis::test_kit::TestInstance;
 //! use sea_orm::SqlxPostgresConnector;
+//! use sea_orm::sqlx::PgPool;
 //!
-//! #[sqlx::test] // needs DATABASE_URL, except on SQLite
-//! async fn a_reader_may_not_write(pool: sqlx::PgPool) {
-//!     let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone());
+//! // With `#[sqlx::test]`, which needs DATABASE_URL, except on SQLite.
+//! async fn a_reader_may_not_write(pool: PgPool) {
+//!     let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
 //!     let TestInstance { auth, .. } = TestInstance::new(db);
 //!     auth.check_tables().await.expect("no file was forgotten");
-//!     let app = my_app(pool, &auth); // your router
-//!     // …
+//!     // Build your router with the pool and `auth`, and send requests to it.
 //! }
 //! ```
 //!

@@ -598,6 +598,7 @@ fn few_files_start_a_session_and_each_has_a_reason() {
         "session/mod.rs",
         // The session goes on, under a new epoch or after a step-up.
         "flow/address.rs",
+        "flow/enrolling.rs",
         "flow/factors.rs",
         "password_change/mod.rs",
     ];
@@ -606,6 +607,7 @@ fn few_files_start_a_session_and_each_has_a_reason() {
     check(&rule, "mail_login/mod.rs", "crate::session::StartSession::new(context, db, client)");
     // These flows change the row of the account first, and so lock it themselves.
     let homes = [
+        "flow/enrolling.rs",
         "flow/sign_in.rs",
         "mail_login/create.rs",
         "mail_login/mod.rs",
