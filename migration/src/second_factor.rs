@@ -52,7 +52,7 @@ impl MigrationTrait for Migration {
             .foreign_key(&mut of_account("auth_recovery_code_account", "auth_recovery_code"))
             .to_owned();
         manager.create_table(code).await?;
-        for column in ["password_mailed_at", "enrolment_due_at"] {
+        for column in ["password_mailed_at", "enrolment_due_at", "sent_codes_epoch"] {
             // One column at a time: SQLite adds no more.
             let account = Table::alter()
                 .table("auth_account")
@@ -80,7 +80,7 @@ impl MigrationTrait for Migration {
         for name in ["auth_recovery_code", "auth_totp"] {
             manager.drop_table(Table::drop().table(name).to_owned()).await?;
         }
-        for column in ["enrolment_due_at", "password_mailed_at"] {
+        for column in ["sent_codes_epoch", "enrolment_due_at", "password_mailed_at"] {
             let account = Table::alter().table("auth_account").drop_column(column).to_owned();
             manager.alter_table(account).await?;
         }

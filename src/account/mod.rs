@@ -283,6 +283,7 @@ impl NewAccount {
             last_login_at: self.signs_in.then_some(now),
             password_mailed_at: None,
             enrolment_due_at: None,
+            sent_codes_epoch: None,
             created_at: now,
         }
     }

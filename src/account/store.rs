@@ -751,8 +751,8 @@ pub(crate) async fn enrolment_due<C: ConnectionTrait>(
     Ok(due.flatten())
 }
 
-/// Records until when an account may be used without the factor that its roles require, unless this was
-/// recorded before.
+/// Records until when an account may be used without the factor that its roles require, unless an earlier
+/// time was recorded before.
 pub(crate) async fn set_enrolment_due<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
@@ -761,7 +761,9 @@ pub(crate) async fn set_enrolment_due<C: ConnectionTrait>(
     recording()
         .col_expr(account::Column::EnrolmentDueAt, Expr::value(Some(due)))
         .filter(account::Column::Id.eq(id))
-        .filter(account::Column::EnrolmentDueAt.is_null())
+        .filter(
+            account::Column::EnrolmentDueAt.is_null().or(account::Column::EnrolmentDueAt.gt(due)),
+        )
         .exec(db)
         .await?;
     Ok(())

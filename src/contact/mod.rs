@@ -44,8 +44,8 @@
 //!   if the first rule allows it.
 //! - **An undo of the mail address also removes what was added since** the address was replaced,
 //!   because it may be the thief's. These are [further names](crate::login_name), a username that
-//!   replaced the main one, a phone number, [authenticators](crate::totp) and [recovery
-//!   codes](crate::recovery_code). The links of all later addresses end. An owner who
+//!   replaced the main one, and a phone number. An undo by link also removes the [second
+//!   factors](crate::second_factor) that were set up since. The links of all later addresses end. An owner who
 //!   signs in and puts an earlier address back must add their own names again. A username stays if
 //!   nothing else would be left to sign in with. An undo of the phone number changes only numbers.
 //! - **Nothing else ends a link** to an earlier address: no later change, no reset, no new
@@ -103,6 +103,9 @@
 //! - It does not protect against a person who reads a mailbox that was the account's within the
 //!   last 30 days *and* has a session. They can put that address back, and the present address gets
 //!   no link. If you change the address because others read the mailbox, end all sessions first.
+//! - A person who reads the old mailbox can use the link. The undo then also removes the second factors
+//!   that were set up after the change. If you leave an address because others read it, set up a second
+//!   factor before you change the address.
 //! - An undo sets no new password. Lead the user to the page for a forgotten password next.
 //! - A phone number does not sign anyone in, and does not prove a mail address.
 //!
@@ -173,7 +176,7 @@ pub use error::ContactError;
 pub use routes::routes;
 
 use channel::{Address, Channel};
-use returning::Returning;
+use returning::{By, Returning};
 use store::Move;
 
 /// Changes the mail address and the phone number of an account. See the [module page](self).
@@ -529,7 +532,7 @@ impl Contact<'_> {
             }
             store::restore(txn, id, channel, old, now).await?;
             let back = Returning { standing, left_epoch: remembered.left_epoch };
-            back.take_along(txn, context, &row, channel, &normal, &names).await?;
+            back.take_along(txn, context, id, By::Link, channel, &normal, &names).await?;
             one_time::end_of_account(txn, id, None, now).await?;
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;
@@ -631,8 +634,7 @@ impl Applying<'_> {
             store::release(txn, id, &leaving.normal).await?;
         }
         if let (Some(back), Some(new)) = (&back, &new) {
-            let Some(row) = account_store::find(txn, id).await? else { return Ok(None) };
-            back.take_along(txn, context, &row, channel, new, &names).await?;
+            back.take_along(txn, context, id, By::Session, channel, new, &names).await?;
         }
         one_time::end_of_account(txn, id, None, now).await?;
         // If the address was only proved, there is nothing to notify about.

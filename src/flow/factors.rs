@@ -45,7 +45,8 @@ pub(crate) fn require_recent(
     recent: Recent,
 ) -> Result<(), AuthError> {
     let enrolled = owner.account().enrolled_factors();
-    if enrolled.is_empty() && asks_mailbox(auth.context(), owner.account()) {
+    let first = recent == Recent::SecondFactor && enrolled.is_empty();
+    if first && asks_mailbox(auth.context(), owner.account()) {
         return require_factor(auth, owner, Factor::MailedCode);
     }
     let enrolled = counting(auth.context(), owner, enrolled);

@@ -63,7 +63,7 @@ pub(super) async fn due(
     let executor = db.executor();
     let stored = db.read(account_store::enrolment_due(&executor, account.id)).await?;
     let due = due_at(context, stored, now);
-    if stored.is_none() {
+    if stored != Some(due) {
         db.retry(|| account_store::set_enrolment_due(&executor, account.id, due)).await?;
     }
     Ok(Some(due))

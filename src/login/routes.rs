@@ -145,7 +145,7 @@ async fn reauthenticate(
 ) -> Result<Response, Rejection> {
     let identity = match entitled {
         Entitled::SignedIn(identity) => identity,
-        // A sign-in that must set up a factor has just proved the password.
+        // It proves the mailbox with a code. To prove a password again, the user signs in again.
         Entitled::Enrolling(session) => {
             let code =
                 body.code.filter(|_| body.password.is_none()).ok_or_else(|| missing("code"))?;

@@ -36,6 +36,12 @@ impl Destination {
         }
     }
 
+    /// True if it is the account's own address and no further one.
+    pub(super) fn is_main(&self, row: &Model) -> bool {
+        let own = row.email.as_deref().and_then(|email| Email::parse(email).ok());
+        own.is_some_and(|own| own.normal() == self.normal)
+    }
+
     /// Returns the address to which a mail went, if the account could still be sent one there.
     pub(super) fn again(row: &Model, names: &[login_name::Model], normal: &str) -> Option<Self> {
         Self::choose(row, names, normal).filter(|chosen| chosen.normal == normal)

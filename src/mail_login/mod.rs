@@ -29,7 +29,8 @@
 //!   password. To require more than the mailbox, require both factors.
 //! - A change of the account needs [any recent
 //!   factor](crate::config::SessionConfig::recent_factor). A mailed code counts, because the owner
-//!   of the mailbox could also set a new password by mail.
+//!   of the mailbox could also set a new password by mail. A mail to a further address does not count
+//!   as recent, because that address may have been added by a thief of the password.
 //!
 //! **If nobody has proved the address before**, an attacker may have prepared the account for its
 //! owner. Then the sign-in hands the account over, as [`verification`](crate::verification) does
@@ -657,11 +658,18 @@ impl MailLogin<'_> {
         row: &'s Model,
         account: Option<AccountId>,
         demands: Demands,
+        is_main: bool,
         confirmation: &Confirmation,
         client: &'s ClientInfo,
     ) -> NewSession<'s> {
         let (before, now) = (self.before.as_ref(), self.auth.context().now());
-        let proved = PassedFactors::one(Factor::MailedCode, now);
+        // A further address may be a thief's, who added it with the password alone. A mail there must not
+        // count as a recent proof of the mailbox, with which a first second factor can be set up.
+        let at = match is_main {
+            true => now,
+            false => now.minus(self.auth.context().config.session.recent_factor),
+        };
+        let proved = PassedFactors::one(Factor::MailedCode, at);
         NewSession::new(self.auth, row, proved, demands, client, now)
             .remember(confirmation.remember)
             .transport(confirmation.transport)
@@ -677,7 +685,8 @@ impl MailLogin<'_> {
     ) -> Result<Made, MailLoginError> {
         let context = self.auth.context();
         let demands = Demands::read(self.auth, row, context.now()).await?;
-        let session = self.session(row, Some(row.id), demands, confirmation, client);
+        let is_main = matches!(&right.holder, Holder::Account(_, to) if to.is_main(row));
+        let session = self.session(row, Some(row.id), demands, is_main, confirmation, client);
         transaction!(context.db(), |txn| {
             let locked = match session.lock(txn).await {
                 // The account has changed since it was read.
@@ -702,7 +711,7 @@ impl MailLogin<'_> {
         let now = context.now();
         // By then, everything that the creator of the account has set is deleted.
         let demands = Demands::of_handed_over();
-        let session = self.session(row, None, demands, confirmation, client);
+        let session = self.session(row, None, demands, true, confirmation, client);
         let taking = HandOver { auth: self.auth, row, normal: &to.normal, client, now };
         let made = claiming(row, || {
             let (taking, session) = (&taking, &session);

@@ -63,7 +63,7 @@
 //! They are mounted with those of [`second_factor`](crate::second_factor#routes). All take `method`,
 //! which is `mailed_code` or `texted_code`.
 //! - `POST /second-factor/challenge`: for a sign-in that waits. `POST /reauthenticate/challenge`: for a
-//!   session. Both answer 202 with `target`, of which most is hidden, and `expires_at`.
+//!   session, and for a sign-in that must set up a factor. Both answer 202 with `target`, of which most is hidden, and `expires_at`.
 //! - `POST /sent-codes` makes it a second factor. `DELETE /sent-codes/{method}`, and
 //!   `POST /sent-codes/{method}/remove` for forms, switch it off. They answer 200, as `POST /login`
 //!   does.
@@ -86,7 +86,7 @@
 
 use std::time::Duration;
 
-use crate::account::enrolled::{ChangingFactors, FactorChange};
+use crate::account::enrolled::{ChangingFactors, FactorChange, store as enrolled_store};
 use crate::account::entity::account;
 use crate::account::{Account, LoginId, has_unproved_mailbox, store as account_store};
 use crate::audit_log;
@@ -293,6 +293,7 @@ impl SentCodes<'_> {
     /// - [`SentCodeError::StepUp`]: such a code must have been proved recently in this session, and a
     ///   second factor of the account, if it has one.
     /// - [`SentCodeError::AlreadyEnrolled`], [`SentCodeError::AddressNotProved`].
+    /// - [`SentCodeError::AfterReset`] for mailed codes.
     /// - [`SentCodeError::NoPassword`] for mailed codes: an account without a password signs in by mail,
     ///   and could not sign in any more.
     /// - [`SentCodeError::TooWeak`] for a sign-in that must set up a stronger factor.
@@ -316,6 +317,10 @@ impl SentCodes<'_> {
         }
         if channel == CodeChannel::Mail && row.password_hash.is_none() {
             return Err(SentCodeError::NoPassword);
+        }
+        // It would not be accepted at the next sign-in, and might be the only one.
+        if is_after_reset(self.auth.context(), &row, channel) {
+            return Err(SentCodeError::AfterReset);
         }
         let enrolled = enrolled.with(factor);
         let alone = owner.passed().iter().all(|(passed, _)| passed == factor);
@@ -375,6 +380,9 @@ impl SentCodes<'_> {
             if matches!(change, FactorChange::Added(_)) && has_unproved_mailbox(txn, row.id).await?
             {
                 return Err(SentCodeError::AddressNotProved);
+            }
+            if matches!(change, FactorChange::Added(_)) {
+                enrolled_store::set_sent_codes_epoch(txn, row.id, epoch).await?;
             }
             let changed = Changed { row, enrolled, epoch, passed: passed.clone() };
             Ok::<_, SentCodeError>(owner.go_on(self.auth, txn, changed, client).await?)

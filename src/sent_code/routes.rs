@@ -54,6 +54,7 @@ pub(crate) fn rows() -> Vec<Row> {
                 "factor_already_enrolled",
                 "factor_too_weak",
                 "insufficient_user_authentication",
+                "mailed_code_after_reset",
                 "no_password",
                 "session_limit",
             ]),

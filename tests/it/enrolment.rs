@@ -239,6 +239,16 @@ on_every_database! {
         require(&long, &account).await;
         let mut browser = Browser::new(serve(app(&long)).await);
         assert_eq!(result(&mut browser).await, "session");
+        // A shorter one begins now, and is not moved again.
+        let short = probe.rebuilt(|builder| builder.configure(|config| config.factor.grace = DAY));
+        let mut shorter = browser.at(serve(app(&short)).await);
+        let due = probe.auth_now().plus(DAY);
+        assert_eq!(shorter.get("/auth/session").await.json()["enrolment_due_at"], shown(due));
+        probe.clock.advance(DAY / 2);
+        assert_eq!(shorter.get("/auth/session").await.json()["enrolment_due_at"], shown(due));
+        assert_eq!(shorter.stranger().login("alice", PASSWORD).await.json()["enrolment_due_at"], shown(due));
+        let mut browser = browser.stranger();
+        assert_eq!(result(&mut browser).await, "session");
         let mut strict = browser.at(serve(app(&none)).await);
         check(&strict.get("/me").await, 401, "enrolment_required");
         assert_eq!(result(&mut strict.stranger()).await, "enrolment_required");

@@ -825,6 +825,11 @@ on_every_database! {
         }
         let mut other = browser.stranger();
         let (_, mail) = to(&mut other, "work@example.com").await;
+        // A mail to a further address is no recent proof, as a person who knows the password can add one.
+        let refused = browser.delete("/auth/login-names/work%40example.com").await;
+        check(&refused, 401, "insufficient_user_authentication");
+        let password = json!({ "password": PASSWORD });
+        assert_eq!(browser.post("/auth/reauthenticate", password).await.status, 200);
         let removed = browser.delete("/auth/login-names/work%40example.com").await;
         assert_eq!(removed.status, 200, "{}", removed.text);
         check(&follow(&mut other, &mail).await, 403, "wrong_code");

@@ -245,6 +245,40 @@ on_every_database! {
         }
     }
 
+    async fn a_mail_to_a_further_address_does_not_prove_the_mailbox(probe: Probe) {
+        // A thief of the password adds an address of their own, and signs in by mail there.
+        let (_, mut thief) = member(&probe, "alice").await;
+        let further = json!({ "email": "thief@example.com" });
+        let answer = thief.post("/auth/login-names", further).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        let sent = probe.mail().await;
+        let asks = |mail: &&portcullis::Message| mail.kind == MessageKind::LoginNameConfirm;
+        let confirm = sent.iter().rev().find(asks).expect("a mail").value("code").expect("a code").to_owned();
+        let answer = thief.post("/auth/login-names/confirm", json!({ "code": confirm })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let mut thief = thief.stranger();
+        mail_sign_in(&probe, &mut thief, "thief").await;
+        let refused = thief.post("/auth/totp", json!({ "name": "phone" })).await;
+        check(&refused, 401, "insufficient_user_authentication");
+        assert_eq!(refused.json()["factors"], json!(["mailed_code"]));
+        // The code goes to the address of the account.
+        let answer = thief.post("/auth/reauthenticate/challenge", json!({ "method": "mailed_code" })).await;
+        assert_eq!(answer.json()["target"], "a***@e***.com");
+    }
+
+    async fn codes_cannot_be_switched_on_right_after_a_reset(probe: Probe) {
+        let (_, mut browser) = member(&probe, "alice").await;
+        reset_password(&probe, &mut browser).await;
+        let mut browser = browser.stranger();
+        assert_eq!(browser.login("alice", NEW).await.status, 200);
+        prove_mailbox(&probe, &mut browser).await;
+        let method = json!({ "method": "mailed_code" });
+        check(&browser.post("/auth/sent-codes", method.clone()).await, 403, "mailed_code_after_reset");
+        probe.clock.advance(24 * 60 * MINUTE);
+        prove_mailbox(&probe, &mut browser).await;
+        assert_eq!(browser.post("/auth/sent-codes", method).await.status, 200);
+    }
+
     async fn a_change_of_the_address_of_a_factor_needs_a_second_factor(probe: Probe) {
         let (_, browser) = person(&probe, "alice").await;
         probe.clock.advance(5 * MINUTE);
@@ -562,33 +596,50 @@ on_every_database! {
         let mut probe = probe;
         let texts = probe.notifier.clone();
         probe.auth = probe.rebuilt(|builder| builder.text_messages(texts));
-        let (account, mut browser) = member(&probe, "alice").await;
+        // If the number was there before, it stays, but codes to it are no factor any more.
+        for (name, number_first) in [("alice", false), ("bob", true)] {
+        let (account, mut browser) = member(&probe, name).await;
         // A thief of the session changes the address, and adds a number as a second factor.
         let code_for = async |kind: MessageKind| {
             let sent = probe.mail().await;
             let mail = sent.iter().rev().find(|mail| mail.kind == kind).expect("a message");
             mail.value("code").expect("a code").to_owned()
         };
-        assert_eq!(browser.post("/auth/email", json!({ "email": "thief@example.com" })).await.status, 202);
+        let phone = async |browser: &mut Browser| {
+            assert_eq!(browser.post("/auth/phone", json!({ "phone": "+4915112345678" })).await.status, 202);
+            let code = code_for(MessageKind::PhoneChangeConfirm).await;
+            assert_eq!(browser.post("/auth/phone/confirm", json!({ "code": code })).await.status, 200);
+        };
+        if number_first {
+            phone(&mut browser).await;
+        }
+        let email = format!("thief-of-{name}@example.com");
+        assert_eq!(browser.post("/auth/email", json!({ "email": email })).await.status, 202);
         let code = code_for(MessageKind::EmailChangeConfirm).await;
         assert_eq!(browser.post("/auth/email/confirm", json!({ "code": code })).await.status, 200);
-        assert_eq!(browser.post("/auth/phone", json!({ "phone": "+4915112345678" })).await.status, 202);
-        let code = code_for(MessageKind::PhoneChangeConfirm).await;
-        assert_eq!(browser.post("/auth/phone/confirm", json!({ "code": code })).await.status, 200);
+        if !number_first {
+            phone(&mut browser).await;
+        }
         prove_mailbox(&probe, &mut browser).await;
         let code = ask(&probe, &mut browser, "/auth/reauthenticate/challenge", "texted_code").await;
         assert_eq!(browser.post("/auth/reauthenticate", body("texted_code", &code)).await.status, 200);
         assert_eq!(browser.post("/auth/sent-codes", json!({ "method": "texted_code" })).await.status, 200);
         // The owner undoes it, and is not locked out by a number that is gone.
         let sent = probe.mail().await;
-        let undo = sent.iter().find(|mail| mail.kind == MessageKind::EmailChangedUndo).expect("a link");
+        let undo = sent.iter().rev().find(|mail| mail.kind == MessageKind::EmailChangedUndo).expect("a link");
         let (_, token) = undo.value("link").expect("a link").split_once("#token=").expect("a token");
         let mut owner = browser.stranger();
         assert_eq!(owner.post("/auth/email/undo", json!({ "token": token })).await.status, 204);
         assert!(enrolled(&probe, &account).await.is_empty());
-        assert_eq!(owner.login("alice", PASSWORD).await.json()["result"], "session");
+        assert_eq!(owner.login(name, PASSWORD).await.json()["result"], "session");
         let told = probe.mail().await;
         let removed = told.iter().rev().find(|mail| mail.kind == MessageKind::FactorRemoved).expect("a notice");
         assert_eq!(removed.value("factor"), Some("texted code"));
+        // The owner is told, and not the thief.
+        assert_eq!(removed.to.as_str(), format!("{name}@example.com"));
+        // The number may be proved for another account.
+        probe.clock.advance(MINUTE);
+        owner.delete("/auth/phone").await;
+        }
     }
 }

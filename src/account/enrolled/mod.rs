@@ -96,12 +96,14 @@ pub(crate) async fn remove_factors(
 }
 
 /// Removes texted codes from the factors of an account that has lost its phone number. The transaction
-/// has locked the row of the account, and `row` has its factors.
+/// has locked the row of the account.
 pub(crate) async fn phone_removed(
     txn: &Txn<'_>,
     context: &Context,
-    row: &account::Model,
+    id: AccountId,
 ) -> Result<(), DbErr> {
+    // Read again, so that the owner is told at the address that was put back.
+    let Some(row) = &find(txn, id).await? else { return Ok(()) };
     let before = EnrolledFactors(row.enrolled_factors);
     if !before.contains(Factor::TextedCode) {
         return Ok(());
@@ -111,10 +113,9 @@ pub(crate) async fn phone_removed(
     factors_set(txn, context, row, left).await
 }
 
-/// Removes the authenticators and recovery codes that an account got in the epoch `since` or later,
-/// because its mail address is put back that it had before. A thief who changed the address could have
-/// set them up with the new mailbox, and would otherwise keep the owner out after the undo. A code that
-/// is mailed needs no such rule, because it goes to the address that is put back.
+/// Removes the second factors that an account got in the epoch `since` or later, because the owner of its
+/// mailbox undoes a change of the address. A thief who changed the address could have set them up with the
+/// new mailbox, and would otherwise keep the owner out after the undo.
 ///
 /// The transaction has locked the row of the account.
 pub(crate) async fn removed_since(
@@ -124,12 +125,19 @@ pub(crate) async fn removed_since(
     since: i64,
 ) -> Result<(), DbErr> {
     let Some(row) = find(txn, id).await? else { return Ok(()) };
-    let left = store::forget_since(txn, &row, since).await?;
-    if left.0 == row.enrolled_factors {
-        return Ok(());
+    let (left, forgotten) = store::forget_since(txn, &row, since).await?;
+    if left.0 != row.enrolled_factors {
+        store::set(txn, id, left).await?;
     }
-    store::set(txn, id, left).await?;
-    factors_set(txn, context, &row, left).await
+    // Also if another one of the same kind is left.
+    let mut changes: Vec<_> = forgotten.into_iter().map(FactorChange::Removed).collect();
+    changes.extend(
+        differences(&row, left).filter(|change| !changes.contains(change)).collect::<Vec<_>>(),
+    );
+    if !changes.is_empty() {
+        tell(txn, context, &row, &changes, None).await?;
+    }
+    store::forget(txn, id, left).await
 }
 
 /// Returns which factors differ from those in the row.

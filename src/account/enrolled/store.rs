@@ -1,11 +1,11 @@
 //! Queries on what is stored for the second factors of an account. The tables are named as text,
 //! because they belong to modules above this one.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, QueryFilter};
 
 use crate::account::entity::account;
-use crate::account::store::changing;
+use crate::account::store::{changing, recording};
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::AccountId;
 
@@ -28,37 +28,68 @@ pub(super) async fn forget<C: ConnectionTrait>(
 }
 
 /// Deletes what was stored for factors of an account in the epoch `since` or later. Returns the factors
-/// that it has left.
+/// that it has left, and those of which something that counted was deleted.
 pub(super) async fn forget_since<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
     since: i64,
-) -> Result<EnrolledFactors, DbErr> {
+) -> Result<(EnrolledFactors, Vec<Factor>), DbErr> {
     let mut left = EnrolledFactors(row.enrolled_factors);
+    let mut forgotten = Vec::new();
+    // An authenticator counts when it is confirmed, and a recovery code until it is used.
+    let confirmed = Expr::col("confirmed_at").is_not_null();
+    let unused = Expr::col("used_at").is_null();
     for (factor, table, counts) in [
-        (Factor::Totp, "auth_totp", "confirmed_at"),
-        (Factor::RecoveryCode, "auth_recovery_code", "used_at"),
+        (Factor::Totp, "auth_totp", confirmed),
+        (Factor::RecoveryCode, "auth_recovery_code", unused),
     ] {
+        let of_account = |select: &mut SelectStatement| {
+            select.expr(Expr::val(1)).from(table).limit(1);
+            select.and_where(Expr::col("account_id").eq(row.id)).and_where(counts.clone());
+        };
+        let mut new = Query::select();
+        of_account(&mut new);
+        new.and_where(Expr::col("epoch").gte(since));
+        let had_new = db.query_one(&new).await?.is_some();
         let mut delete = Query::delete();
         delete
             .from_table(table)
             .and_where(Expr::col("account_id").eq(row.id))
             .and_where(Expr::col("epoch").gte(since));
-        if db.execute(&delete).await?.rows_affected() == 0 {
+        db.execute(&delete).await?;
+        if !had_new {
             continue;
         }
+        forgotten.push(factor);
         let mut rest = Query::select();
-        rest.expr(Expr::val(1)).from(table).and_where(Expr::col("account_id").eq(row.id)).limit(1);
-        // An authenticator counts when it is confirmed, and a recovery code until it is used.
-        match factor {
-            Factor::Totp => rest.and_where(Expr::col(counts).is_not_null()),
-            _ => rest.and_where(Expr::col(counts).is_null()),
-        };
+        of_account(&mut rest);
         if db.query_one(&rest).await?.is_none() {
             left = left.left_without(factor);
         }
     }
-    Ok(left)
+    if row.sent_codes_epoch.is_some_and(|epoch| epoch >= since) {
+        for factor in [Factor::MailedCode, Factor::TextedCode] {
+            if left.contains(factor) {
+                forgotten.push(factor);
+                left = left.left_without(factor);
+            }
+        }
+    }
+    Ok((left, forgotten))
+}
+
+/// Records in which epoch mailed or texted codes became a second factor.
+pub(crate) async fn set_sent_codes_epoch<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    epoch: i64,
+) -> Result<(), DbErr> {
+    recording()
+        .col_expr(account::Column::SentCodesEpoch, Expr::value(Some(epoch)))
+        .filter(account::Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 /// Sets the factors of an account whose row the transaction has locked.
