@@ -153,6 +153,5 @@
 //! - A [captcha](crate::captcha) stops nobody who pays for its solution. It is a price, and no rule relies on it.
 //! - Open registration creates accounts whose addresses are not verified yet. Trust an address only if
 //!   [`is_verified`](crate::Account::is_verified) returns true, or use strict registration.
-//! - There is no second factor by mail or text message, and none that a role demands.
 //! - Open streams are closed when their session ends only if your code waits for
 //!   [`session_end`](crate::Portcullis::session_end).
