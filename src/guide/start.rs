@@ -120,6 +120,9 @@
 //! account too. Your own code can add rows [in the same
 //! transaction](crate::bootstrap::BootstrapAdmin::in_transaction).
 //!
+//! This account is a superuser. To require a second factor of it and of other administrators, see
+//! [`permissions`](super::permissions#a-second-factor-for-administrators).
+//!
 //! # Every flow is also a method
 //!
 //! A mounted route contains no rules: it reads the request, calls the flow, and answers. You can call the
