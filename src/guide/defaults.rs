@@ -3,7 +3,8 @@
 //! The settings themselves are also on one page: [`config`](crate::config). `build()` checks all settings
 //! together and reports all errors at once. A setting that works but has a risk is reported as a
 //! [finding](crate::Portcullis::audit). Many settings can also be read from environment variables. The page
-//! [`config::env`](crate::config::env) lists them, and says which settings have none, such as peppers and captchas.
+//! [`config::env`](crate::config::env) lists them, and says which settings have none, such as
+//! peppers, captchas and `config.factor`.
 //!
 //! # Keys
 //!
@@ -208,7 +209,7 @@
 //! | `factor.mailed_code_after_reset` | 24 h | the mailbox that replaced the password must not be the second factor too. A day gives the owner time to react to the notice. Zero switches it off |
 //! | `factor.least` | authenticator | where a role requires a factor, a mailbox is not enough |
 //! | `factor.grace` | none | a role that requires a factor protects something at once. A time of grace suits a rule that is new for many people |
-//! | `factor.superusers` | off | the first administrator signs in before there is an authenticator |
+//! | `factor.superusers` | off | with it, a superuser without a second factor must set one up during the sign-in, which needs the mounted routes. Turn it on when your pages can do this |
 //! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
 //!
 //! # Retention

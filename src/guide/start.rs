@@ -63,7 +63,7 @@
 //! | `POST /auth/register` | creates an account and signs it in | [`registration`](crate::registration) |
 //! | `POST /auth/login` | signs in | [`login`](crate::login) |
 //! | `POST /auth/logout` | signs out | [`login`](crate::login) |
-//! | `POST /auth/reauthenticate` | checks the password again | [`login`](crate::login) |
+//! | `POST /auth/reauthenticate` | checks the password or a second factor again | [`login`](crate::login) |
 //! | `PUT /auth/password` | changes the password | [`password_change`](crate::password_change) |
 //! | `GET /auth/session` | shows the current session and account, and its permissions | [`own_session`](crate::own_session) |
 //! | `POST /auth/session/may` | answers what the session may do, for menus | [`own_session`](crate::own_session) |
