@@ -22,8 +22,8 @@
 //!   `insufficient_user_authentication`, with the factors of this account that would help.
 //! - New codes end all other sessions, unfinished sign-ins, codes and links of the account. The session
 //!   that asks goes on as a new one. The owner is told by mail.
-//! - If the last other factor is removed, the codes are removed too. If the last code is used, the
-//!   account has no recovery codes any more.
+//! - If the last other factor is removed, the codes are removed too. After the last code was used, the
+//!   account has no recovery codes.
 //!
 //! # Example
 //!
