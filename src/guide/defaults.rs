@@ -3,8 +3,8 @@
 //! The settings themselves are also on one page: [`config`](crate::config). `build()` checks all settings
 //! together and reports all errors at once. A setting that works but has a risk is reported as a
 //! [finding](crate::Portcullis::audit). Many settings can also be read from environment variables. The page
-//! [`config::env`](crate::config::env) lists them, and says which settings have none, such as
-//! peppers, captchas and `config.factor`.
+//! [`config::env`](crate::config::env) lists them, and says which settings have none, such as peppers, captchas and
+//! `config.factor`.
 //!
 //! # Keys
 //!

@@ -56,8 +56,8 @@
 //! ```
 //!
 //! - A missing role is created. A different role is changed: its permissions, and its description,
-//!   idle limit and requirement of a second factor if the definition sets them. Its holders keep the role, and the change takes
-//!   effect on their next request.
+//!   idle limit and requirement of a second factor if the definition sets them. Its holders keep the
+//!   role, and the change takes effect on their next request.
 //! - If nothing is different, nothing is written.
 //! - Other roles are not changed. So administrators can make more roles with
 //!   [`create`](crate::permission::Roles::create), and an old role exists until you
@@ -73,7 +73,7 @@
 //! # A second factor for administrators
 //!
 //! 1. Merge `second_factor::routes(&auth)` into `auth.routes()`, and build the [pages](crate::second_factor#turn-it-on).
-//!    Without the routes, the holders cannot set up a factor, and so cannot sign in.
+//!    Without the routes, holders who have no second factor cannot sign in.
 //! 2. Write `.requires_factor(true)` after `RoleDefinition::new("admin", …)`. The role then [requires a second
 //!    factor](crate::second_factor#roles-that-require-a-factor).
 //! 3. Set `config.factor.superusers = true`. The account of [`bootstrap_admin`](crate::Portcullis::bootstrap_admin) is a

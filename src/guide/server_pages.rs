@@ -115,8 +115,8 @@
 //!   [`AccountOwner`](crate::identity::AccountOwner), because the account must have another second factor before. It
 //!   calls [`auth.recovery_codes().generate(..)`](crate::recovery_code::RecoveryCodes::generate). The answer must contain
 //!   the new session.
-//! - An account with a verified address must prove the mailbox before its first factor. So the set-up page needs the forms
-//!   for `/auth/reauthenticate/challenge` and `/auth/reauthenticate`, with `method` = `mailed_code`. During a sign-in,
+//! - An account with a verified address must prove the mailbox before its first factor. So the set-up page needs the
+//!   forms for `/auth/reauthenticate/challenge` and `/auth/reauthenticate`, with `method` = `mailed_code`. During a sign-in,
 //!   the second one leads to `?result=enrolment_required` again. This is a success: show the set-up page.
 //!
 //! # Guarded pages

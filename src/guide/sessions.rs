@@ -57,8 +57,8 @@
 //! the client what is missing. [`AnonymousSession`] is the session of a visitor without an account.
 //!
 //! An account with an enrolled factor gets a pending session at login. Portcullis checks the codes of
-//! authenticators, recovery codes and codes that are sent, see [`second_factor`](crate::second_factor). Your application can
-//! check a factor of its own ([`Accounts::set_enrolled_factors`]) and then finish the sign-in with
+//! authenticators, recovery codes and codes that are sent, see [`second_factor`](crate::second_factor). Your application
+//! can check a factor of its own ([`Accounts::set_enrolled_factors`]) and then finish the sign-in with
 //! [`Login::finish`]. Both work once.
 //!
 //! # When a session is replaced

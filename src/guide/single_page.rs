@@ -140,8 +140,8 @@
 //! 4. Send `POST /auth/totp/confirm` with `{"id": "…", "code": "123456"}`. It answers with the `result` `session`: the
 //!    person is signed in. After 403 `wrong_code`, let the person type the next code.
 //!
-//! - The sign-in lives for `session.pending_lifetime` (10 minutes), and a mailed code does not prolong it. Then the answer
-//!   is 401 `token_expired`, and the person signs in again.
+//! - The sign-in lives for `session.pending_lifetime` (10 minutes). A mailed code does not prolong it. Afterwards the
+//!   answer is 401 `token_expired`, and the person signs in again.
 //! - The password or the mailed code must be at most `session.recent_factor` old (5 minutes), also in step 4. Otherwise
 //!   the answer is 401 `insufficient_user_authentication`.
 //! - At this stage, `GET /auth/totp`, `GET /auth/session` and `PUT /auth/password` answer 401 `enrolment_required`. Do
