@@ -5,8 +5,8 @@
 //! and is skipped.) A text stays a text: `12345` is a valid cookie name. Durations are written as
 //! `15m`, `12h`, `7d`, `90s`. Lists are separated by commas.
 //!
-//! Some settings have no variable: `password.peppers`, `keys.signing`, all settings of captchas, the paths of
-//! `mail.links`, `attempts.kinds`, and single numbers that are rarely changed. Set them in the code, after
+//! Some settings have no variable: `password.peppers`, `keys.signing`, all settings of captchas, `config.factor`,
+//! the paths of `mail.links`, `attempts.kinds`, and single numbers that are rarely changed. Set them in the code, after
 //! [`Config::from_env`], with [`Builder::configure`](crate::Builder::configure). Read secrets such as a pepper from the
 //! place where your service keeps its other secrets, under a name that does not start with `PORTCULLIS_`.
 //!

@@ -152,6 +152,8 @@
 //!
 //! - Require a recent factor: `Requirement::all([write, Requirement::within(..)])?`. A stolen
 //!   session of an administrator is worse than any other.
+//! - Require a second factor of administrators: see
+//!   [`permissions`](super::permissions#a-second-factor-for-administrators). Then a stolen password is not enough.
 //! - A person who may grant every role can get every permission. Give `account:write` only to
 //!   people who may have every permission, or check in `grant` which roles they may grant.
 //! - Every change writes an event with the account that was changed. The event does not name the

@@ -3,7 +3,8 @@
 //! The settings themselves are also on one page: [`config`](crate::config). `build()` checks all settings
 //! together and reports all errors at once. A setting that works but has a risk is reported as a
 //! [finding](crate::Portcullis::audit). Many settings can also be read from environment variables. The page
-//! [`config::env`](crate::config::env) lists them, and says which settings have none, such as peppers and captchas.
+//! [`config::env`](crate::config::env) lists them, and says which settings have none, such as peppers, captchas and
+//! `config.factor`.
 //!
 //! # Keys
 //!
@@ -119,7 +120,8 @@
 //! | `attempts.watch.window`, `least_failures`, `names_per_network` | 10 min, 100, 50 | detects passwords tried at many accounts from many addresses. A small service has fewer than a hundred failures by mistake, and even a Monday morning has less than three times the usual share. An office where fifty people mistype and most of them fail is rare |
 //! | `attempts.device_lifetime` | 180 d | as long as people keep a browser; at most 400 d, because browsers limit the age of a cookie to that. A device remembers five accounts: enough for a family, and small enough for a cookie |
 //! | messages about new devices | each network and kind of browser once in 30 d, ten a day, repeats in one message a day | not configurable: [`new_device`](crate::new_device) has the reasons |
-//! | `attempts.kinds` | `SecondFactor` locks for 12 h | 15 guesses an hour at a code of six digits would be many in a year: about 120 000, each right with a chance of 3 in a million. With twelve hours it is about 11 000. Who guesses has proved the password already, and the owner is told. Failures of one kind never lock another. A kind uses the settings above for everything that it does not set; for codes, `challenge.attempts` and `attempts_window` apply, and a window that is shorter than `challenge.code_lifetime` is refused: one code would get more attempts. The same holds for `MailLogin` and `mail.login_lifetime`. `Reset` and `MailLoginLink` have no settings: nobody can guess 256 bits, and a lock would keep the owner from their link |
+//! | `attempts.kinds` | `SecondFactor` locks for 12 h | 15 guesses an hour would be about 120 000 a year, and each guess at a code of six digits is right with a chance of 3 in a million. With twelve hours it is about 11 000. A person who guesses has proved the password already, and the owner is told |
+//! | `attempts.kinds`, for the other kinds | nothing set | Failures of one kind never lock another. A kind uses the settings above for everything that it does not set. For codes of challenges and of sign-ins by mail, these are `challenge.attempts` and `attempts_window`. Their window must not be shorter than `challenge.code_lifetime` or `mail.login_lifetime`, because one code would get more attempts. `Reset` and `MailLoginLink` have no settings: nobody can guess 256 bits, and a lock would keep the owner from their link |
 //!
 //! # Proxies
 //!
@@ -208,7 +210,7 @@
 //! | `factor.mailed_code_after_reset` | 24 h | the mailbox that replaced the password must not be the second factor too. A day gives the owner time to react to the notice. Zero switches it off |
 //! | `factor.least` | authenticator | where a role requires a factor, a mailbox is not enough |
 //! | `factor.grace` | none | a role that requires a factor protects something at once. A time of grace suits a rule that is new for many people |
-//! | `factor.superusers` | off | the first administrator signs in before there is an authenticator |
+//! | `factor.superusers` | off | with it, a superuser without a second factor must set one up during the sign-in, which needs the mounted routes. Turn it on when your pages can do this |
 //! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
 //!
 //! # Retention

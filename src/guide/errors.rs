@@ -31,7 +31,7 @@
 //! | `session_suspicious` | 401 | the session was marked suspicious |
 //! | `second_factor_required` | 401 | the sign-in still needs its second factor |
 //! | `password_change_required` | 401 | the user must set a new password first |
-//! | `enrolment_required` | 401 | a role of the account requires a second factor, and it has none that is strong enough; set one up first |
+//! | `enrolment_required` | 401 | a role of the account [requires a second factor](crate::second_factor#roles-that-require-a-factor), and it has none that is strong enough; set one up first |
 //! | `wrong_stage` | 401 | there is a session, but this handler needs another kind |
 //! | `insufficient_user_authentication` | 401 | the user must pass a factor, or pass it again (RFC 9470). `factors` lists the account's factors that are accepted. `enrol` lists the factors to set up first, if the account has none of these. `max_age` is the maximum age of the factor |
 //! | `multiple_credentials` | 400 | the request has two bearer tokens, a bearer token and a valid session cookie, or two valid session cookies. Two cookies are an error only on routes that need to know the user |
@@ -73,18 +73,18 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `invalid_credentials` | 401 | the name or password is wrong, or the account is unusable; the answer does not say which |
-//! | `too_many_attempts` | 429 | Codes: too many wrong codes, or too many failures from this source; until the time in `Retry-After` the correct code is refused too. Passwords, reset links and requests for a sign-in by mail: too many attempts failed, only with `attempts.reveal_lockout`; otherwise the answer is the same as for a wrong password, an accepted request for a link, or an invalid link |
+//! | `too_many_attempts` | 429 | Codes of challenges and of sign-ins by mail: too many wrong codes, or too many failures from this source; until the time in `Retry-After` the correct code is refused too. Passwords, codes of second factors, reset links and requests for a sign-in by mail: too many attempts failed, only with `attempts.reveal_lockout`; otherwise the answer is the same as for a wrong password, a wrong code, an accepted request for a link, or an invalid link |
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `authenticator_not_found` | 404 | the account has no such authenticator, or it has waited too long for its first code; the answer is the same for one of another account |
 //! | `too_many_authenticators` | 409 | the account has the maximum number of authenticators |
-//! | `factor_already_enrolled` | 409 | mailed or texted codes are already a second factor of the account |
+//! | `factor_already_enrolled` | 409 | mailed or texted [codes](crate::sent_code) are already a second factor of the account |
 //! | `factor_in_use` | 409 | codes to this phone number are a second factor; switch them off before you remove the number |
 //! | `factor_required` | 409 | a role of the account requires a second factor, and this is the last one that is strong enough; set up another one before you remove it |
 //! | `factor_too_weak` | 409 | a role of the account requires a stronger second factor, which must be set up first |
 //! | `no_password` | 409 | mailed codes can be a second factor only of an account with a password, because a sign-in by mail already proves the mailbox |
-//! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a mailed code is not enough; use another second factor or a recovery code, or ask an administrator |
+//! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a [mailed code](crate::sent_code) is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
-//! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no code is sent for it, and it cannot be switched off |
+//! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no [code](crate::sent_code) is sent for it, and it cannot be switched off |
 //! | `factor_used_already` | 409 | the second step of a sign-in got the factor that the sign-in began with; it needs another factor |
 //! | `registration_closed` | 403 | only the application creates accounts |
 //! | `invalid_fields` | 422 | `errors` names each invalid field, with its reasons, see [below](#invalid-fields) |
@@ -93,7 +93,7 @@
 //! | `invalid_reset_token` | 400 | the link is unknown, used or expired, or its account has changed; the answer does not say which |
 //! | `reset_token_used` | 409 | this browser set a password with this link less than a minute ago; the second password was not set |
 //! | `only_login_name` | 409 | this is the only name left to sign in with |
-//! | `address_not_proved` | 403 | verify the account's main address before you add names to the account. Verify all mail addresses of the account before you enrol a second factor |
+//! | `address_not_proved` | 403 | verify the account's main address before you add names to the account. Verify all mail addresses of the account before you set up a second factor |
 //! | `too_many_names` | 409 | the account has the maximum number of names |
 //! | `name_not_found` | 404 | the account has no such name; the answer is the same for a name of another account |
 //! | `own_address` | 409 | this is the account's main address or number: change it with its own route, it cannot be removed as a name |

@@ -12,6 +12,10 @@
 //! | is admin, roles, permissions | roles and grants of portcullis |
 //! | name, avatar, birthday, plan, … | stays |
 //! | sessions, remember-me tokens | deleted: everyone must sign in again |
+//! | seeds of authenticators, recovery codes | not imported: people set up their second factors again |
+//!
+//! If a role requires a second factor, set `config.factor.grace` before people sign in for the first time. Otherwise each
+//! of them must set one up at the first sign-in.
 //!
 //! # Steps
 //!

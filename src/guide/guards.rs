@@ -88,6 +88,7 @@
 //! | `typed(printer::Print)` | accounts with a permission that you declared with [`permissions!`](crate::permissions) |
 //! | `role("editor")` | accounts with this role; prefer permissions, because roles change more often |
 //! | `factor(..)`, `factor_within(..)`, `within(..)` | sessions that passed a factor, optionally within a given time |
+//! | `at_least(..)?`, `at_least_within(..)?` | sessions that passed this factor or a stronger one, such as a passkey for [`Factor::Totp`](crate::Factor::Totp); a recovery code does not count |
 //! | `all([..])?`, `any([..])?`, `not(..)?` | all of the parts, at least one part, everyone who does not meet the part |
 //! | `custom(name, rule)` | your own rule, without I/O |
 //!

@@ -57,7 +57,8 @@
 //!
 //! Passwords and second factors that your application compares, in a directory for example, are counted by
 //! [`auth.attempts().begin(..)`](crate::attempt::Attempts::begin). Such a password counts with the sign-ins of
-//! the table. Second factors have a count of their own, which codes of authenticators and recovery codes share.
+//! the table. Second factors have a count of their own, which codes of authenticators, recovery codes and sent
+//! codes share.
 //!
 //! Reset tokens have no lock per account. Nobody can guess them, and a lock would stop the owner. Wrong tokens
 //! count for their source. A source with too many failures is refused in every row of the table, except on a

@@ -17,7 +17,7 @@
 //! | serve a single-page application from another port or host | [`single_page`] |
 //! | let mobile apps sign in, or use bearer tokens | [`bearer`] |
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
-//! | ask for a second factor: authenticator apps, recovery codes | [`second_factor`](crate::second_factor) |
+//! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
 //! | make repeated requests of strangers more expensive | [`captcha`](crate::captcha) |
 //! | let people close, reopen and export their account | [`own_account`](crate::own_account) |
 //! | give roles, groups and levels | [`permissions`] |
@@ -67,7 +67,7 @@
 //! | flow | what one route does, for example a login; you can also call it as a method |
 //! | factor | a way to show who you are, such as a password or a code from an authenticator app |
 //! | step-up | passing a factor again, or another factor, before a sensitive action |
-//! | stage | how far a sign-in is: full, or still waiting for a factor or a new password |
+//! | stage | how far a sign-in is: full, or still waiting for a factor, a new password or the set-up of a factor |
 //! | ceiling | the permissions that a limited session may use at most |
 //! | lineage | the sessions that replaced one another; they share a `lineage_id` |
 //! | generation | the number of a token within its session; it increases when the token is replaced |

@@ -55,9 +55,9 @@
 //! # }
 //! ```
 //!
-//! - A missing role is created. A different role is changed: its permissions, and its description
-//!   and idle limit if the definition sets them. Its holders keep the role, and the change takes
-//!   effect on their next request.
+//! - A missing role is created. A different role is changed: its permissions, and its description,
+//!   idle limit and requirement of a second factor if the definition sets them. Its holders keep the
+//!   role, and the change takes effect on their next request.
 //! - If nothing is different, nothing is written.
 //! - Other roles are not changed. So administrators can make more roles with
 //!   [`create`](crate::permission::Roles::create), and an old role exists until you
@@ -69,6 +69,20 @@
 //!
 //! [`holders`](crate::permission::Roles::holders) lists the accounts and groups that have a role, page by page, and
 //! [`members`](crate::permission::Groups::members) lists the accounts of a group.
+//!
+//! # A second factor for administrators
+//!
+//! 1. Merge `second_factor::routes(&auth)` into `auth.routes()`, and build the [pages](crate::second_factor#turn-it-on).
+//!    Without the routes, holders who have no second factor cannot sign in.
+//! 2. Write `.requires_factor(true)` after `RoleDefinition::new("admin", …)`. The role then [requires a second
+//!    factor](crate::second_factor#roles-that-require-a-factor).
+//! 3. Set `config.factor.superusers = true`. The account of [`bootstrap_admin`](crate::Portcullis::bootstrap_admin) is a
+//!    superuser. It needs no role, so a requirement of a role does not cover it.
+//! 4. If people already use the service, set `config.factor.grace`, for example to a week. Until then their sessions stay
+//!    full. Without it, an administrator without a factor must set one up at once.
+//!
+//! If you delete `.requires_factor(true)` from the code, the stored role still requires a factor, because the definition
+//! then says nothing about it. To end the requirement, write `.requires_factor(false)`.
 //!
 //! # Levels
 //!

@@ -74,8 +74,14 @@
 //! | register | `/auth/register` | `username`, `email`, `password`, `remember` |
 //! | sign in | `/auth/login` | `login`, `password`, `remember` |
 //! | sign out | `/auth/logout` | |
-//! | password again | `/auth/reauthenticate` | `password`, or `code` of a second factor |
-//! | [second step](crate::second_factor) of a sign-in, if mounted | `/auth/second-factor/verify` | `code` |
+//! | password again | `/auth/reauthenticate` | `password`, or `code` of a second factor, and `method` for a code that was sent |
+//! | [second step](#second-factors) of a sign-in, if mounted | `/auth/second-factor/verify` | `code`, and `method` for a code that was sent |
+//! | send a code for the second step | `/auth/second-factor/challenge` | `method`: `mailed_code` or `texted_code` |
+//! | send a code to prove a factor again | `/auth/reauthenticate/challenge` | `method` |
+//! | confirm a new authenticator | `/auth/totp/confirm` | `id`, `code` |
+//! | remove an authenticator | `/auth/totp/{id}/remove` | |
+//! | use sent codes as a second factor | `/auth/sent-codes` | `method` |
+//! | stop this | `/auth/sent-codes/{method}/remove` | |
 //! | new password | `/auth/password` | `current_password`, `new_password`, `new_password_again` |
 //! | forgotten password | `/auth/password/forgot` | `login` |
 //! | reset it | `/auth/password/reset` | `token`, `password`, `remember` |
@@ -84,8 +90,34 @@
 //! | end the others, or all | `/auth/sessions/end` | `scope`: `others` (the default) or `all` |
 //! | [sign in by mail](crate::mail_login), if mounted | `/auth/login/mail`, then `/auth/login/mail/confirm` | `login`, then `token` or `code`, and `remember` |
 //!
-//! A form cannot close or export an account, remove a phone number or a name, or set up an authenticator. Write a
-//! handler for these, which calls the flow: see [`page`](crate::page).
+//! A form cannot close or export an account, remove a phone number or a name, start to set up an authenticator, or make
+//! recovery codes. Write a handler for these, which calls the flow: see [`page`](crate::page).
+//!
+//! # Second factors
+//!
+//! Mount [`second_factor::routes`](crate::second_factor::routes) beside `auth.routes()`. A sign-in that is not complete
+//! then leads to your login page, which looks at `result` in its address:
+//!
+//! | address | what your page shows |
+//! |---|---|
+//! | `?result=second_factor_required` | the form for the code, which posts to `/auth/second-factor/verify`. For a code that is sent, first a form that posts `method` to `/auth/second-factor/challenge`. Then the form for the code has the hidden field `method` too |
+//! | `?result=enrolment_required` | a link to the page that sets up a second factor, or this page itself. A [role requires](crate::second_factor#roles-that-require-a-factor) one, and the account has none |
+//!
+//! - Without the field `method`, a code of eight digits is read as one of an authenticator, and is wrong.
+//! - The forms that ask for a code end at `next`. Set `next` to the page with the form for the code.
+//! - A guard that redirects such a sign-in to the login page adds only `?next=`. So let the login page also take
+//!   `Option<EnrolmentSession>` and `Option<PendingSession>`, and show the same forms if one of them is there.
+//! - `POST /auth/totp` takes only JSON, because a redirect would lose the seed. Your own handler calls
+//!   [`auth.totp().start(..)`](crate::totp::Totp::start) and shows the answer as a page. Take the extractor
+//!   [`FactorOwner`](crate::second_factor::FactorOwner): it accepts a session, and also a sign-in that must set up a
+//!   factor. The form of this page posts `id` and `code` to `/auth/totp/confirm`.
+//! - `POST /auth/recovery-codes` takes only JSON too. Your own handler takes an
+//!   [`AccountOwner`](crate::identity::AccountOwner), because the account must have another second factor before. It
+//!   calls [`auth.recovery_codes().generate(..)`](crate::recovery_code::RecoveryCodes::generate). The answer must contain
+//!   the new session.
+//! - An account with a verified address must prove the mailbox before its first factor. So the set-up page needs the
+//!   forms for `/auth/reauthenticate/challenge` and `/auth/reauthenticate`, with `method` = `mailed_code`. During a sign-in,
+//!   the second one leads to `?result=enrolment_required` again. This is a success: show the set-up page.
 //!
 //! # Guarded pages
 //!

@@ -2,7 +2,8 @@
 // `askPassword` asks the user for the password, and returns null if the user gives up. It is not called
 // if the password is not among the factors that help.
 // `showLogin` shows the form for signing in.
-export function service(address, { askPassword, showLogin }) {
+// `showSetUp` shows the page that sets up a second factor. You need it if an account can be required to have one.
+export function service(address, { askPassword, showLogin, showSetUp }) {
   return async function call(method, path, body) {
     const answer = await fetch(address + path, {
       method,
@@ -21,6 +22,8 @@ export function service(address, { askPassword, showLogin }) {
         await call("POST", "/auth/reauthenticate", { password });
         return call(method, path, body);
       }
+    } else if (data.code === "enrolment_required") {
+      showSetUp?.(data);
     } else if (answer.status === 401 && !["invalid_credentials", "insufficient_user_authentication"].includes(data.code)) {
       showLogin(data);
     }

@@ -82,11 +82,12 @@
 //! |---|---|
 //! | 401 `insufficient_user_authentication` | asks for the password, posts it to `/auth/reauthenticate`, and sends the request again |
 //! | 401 `invalid_credentials` | throws it, for the login form |
+//! | 401 `enrolment_required` | calls `showSetUp`, and throws it. A session that was full gets this answer too, after a role that requires a second factor was granted |
 //! | any other 401 | shows the login form. Do not delete cookies: the browser may already have a newer one |
 //! | 403, 409, 422, 429, 503 | throws it: `code` is for the program, `message` for people, and `errors` has the reasons of each field |
 //!
 //! `factors` in the 401 lists the factors of this account that help. If `password` is not in the list, the wrapper
-//! throws the answer. Ask for a code then, and post it to `/auth/reauthenticate`.
+//! throws the answer. Ask for a code then: see [below](#second-factors-and-captchas).
 //!
 //! A sign-in can answer 200 with the `result` `second_factor_required`, `password_change_required` or
 //! `enrolment_required`. Show the page of that step: there is no session yet, and other requests get 401 with the same
@@ -99,14 +100,54 @@
 //!
 //! | answer | what the page does |
 //! |---|---|
-//! | 200 `second_factor_required` | shows a field for a code, and posts it as `code` to `/auth/second-factor/verify`. The answer is one of a sign-in: usually `session` |
+//! | 200 `second_factor_required` | shows a field for a code, and posts it as `code` to `/auth/second-factor/verify`. The answer is one of a sign-in: usually `session`. If `methods` has only a code that is sent, [ask for it first](#codes-that-are-sent) |
+//! | 200 or 401 `enrolment_required` | shows the page that [sets up a second factor](#setting-up-a-required-factor) |
 //! | 403 `wrong_code` of that route | lets the user type the next code. The unfinished sign-in stays |
-//! | 401 `insufficient_user_authentication` without `password` in `factors` | asks for a code, and posts it as `code` to `/auth/reauthenticate`. The wrapper throws this answer |
+//! | 401 `insufficient_user_authentication` without `password` in `factors` | asks for a code, and posts it as `code` to `/auth/reauthenticate`. The wrapper throws this answer. If `factors` has only `mailed_code` or `texted_code`, [ask for it first](#codes-that-are-sent) |
 //! | 403 `captcha_required` or `wrong_captcha` | posts `action` from the member `captcha` to `/auth/captcha`, shows the new captcha, and sends the same request again with it. The error of the wrapper has this member |
 //!
 //! A picture is at `image` in the answer of `/auth/captcha`, relative to `/auth/`. Send the digits as `captcha`, with its
 //! `captcha_id`. The page shows it with an ordinary `<img>`, so its content security policy must allow images of the
 //! service. A widget of a provider or of ALTCHA needs its own script in the policy.
+//!
+//! ## Codes that are sent
+//!
+//! A mailed or texted code is sent only after the page asks for it, and the page must name its `method`. Without
+//! `method`, a code of eight digits is read as one of an authenticator, and is wrong.
+//!
+//! | | to prove a factor again | at the second step of a sign-in |
+//! |---|---|---|
+//! | when | 401 `insufficient_user_authentication` with `"factors": ["mailed_code"]` | 200 `second_factor_required` with the method `mailed_code` |
+//! | ask for the code | `POST /auth/reauthenticate/challenge` | `POST /auth/second-factor/challenge` |
+//! | the body | `{"method": "mailed_code"}` | the same |
+//! | send the code | `POST /auth/reauthenticate` | `POST /auth/second-factor/verify` |
+//! | the body | `{"method": "mailed_code", "code": "…"}` | the same |
+//!
+//! The answer to the first request is 202. Show its `target`, which tells the person where to look. The first
+//! `POST /auth/totp` of an account with a verified address usually needs a mailed code in this way.
+//!
+//! ## Setting up a required factor
+//!
+//! A [role can require](crate::second_factor#roles-that-require-a-factor) a second factor. If the account has none that
+//! is strong enough, its sign-in answers `enrolment_required`. Show your set-up page, and not the login form:
+//!
+//! 1. Send `POST /auth/totp` with `{"name": "My phone"}`. With the feature `qr`, add `"qr": true`.
+//! 2. If the answer is 401 with `"factors": ["mailed_code"]`, send `POST /auth/reauthenticate/challenge` with
+//!    `{"method": "mailed_code"}`. Let the person type the code, and send `POST /auth/reauthenticate` with
+//!    `{"method": "mailed_code", "code": "…"}`. It answers 200 with the `result` `enrolment_required` again. This is a
+//!    success. Then repeat the first step.
+//! 3. The answer is 201. Show `qr_svg` as a picture, or `secret` as a text. Keep `id`.
+//! 4. Send `POST /auth/totp/confirm` with `{"id": "…", "code": "123456"}`. It answers with the `result` `session`: the
+//!    person is signed in. After 403 `wrong_code`, let the person type the next code.
+//!
+//! - The sign-in lives for `session.pending_lifetime` (10 minutes). A mailed code does not prolong it. Afterwards the
+//!   answer is 401 `token_expired`, and the person signs in again.
+//! - The password or the mailed code must be at most `session.recent_factor` old (5 minutes), also in step 4. Otherwise
+//!   the answer is 401 `insufficient_user_authentication`.
+//! - At this stage, `GET /auth/totp`, `GET /auth/session` and `PUT /auth/password` answer 401 `enrolment_required`. Do
+//!   not call them from the set-up page.
+//! - `POST /auth/reauthenticate` takes no password at this stage. Without a mailed code, the person signs in again.
+//! - `POST /auth/logout` ends the sign-in.
 //!
 //! # What you do not need
 //!

@@ -63,7 +63,7 @@
 //! | `POST /auth/register` | creates an account and signs it in | [`registration`](crate::registration) |
 //! | `POST /auth/login` | signs in | [`login`](crate::login) |
 //! | `POST /auth/logout` | signs out | [`login`](crate::login) |
-//! | `POST /auth/reauthenticate` | checks the password again | [`login`](crate::login) |
+//! | `POST /auth/reauthenticate` | checks the password or a second factor again | [`login`](crate::login) |
 //! | `PUT /auth/password` | changes the password | [`password_change`](crate::password_change) |
 //! | `GET /auth/session` | shows the current session and account, and its permissions | [`own_session`](crate::own_session) |
 //! | `POST /auth/session/may` | answers what the session may do, for menus | [`own_session`](crate::own_session) |
@@ -119,6 +119,9 @@
 //! administrator once, and returns a random password for the operator. Your hooks for registrations run for this
 //! account too. Your own code can add rows [in the same
 //! transaction](crate::bootstrap::BootstrapAdmin::in_transaction).
+//!
+//! This account is a superuser. To require a second factor of it and of other administrators, see
+//! [`permissions`](super::permissions#a-second-factor-for-administrators).
 //!
 //! # Every flow is also a method
 //!

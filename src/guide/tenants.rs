@@ -214,8 +214,10 @@
 //! # What this does not do
 //!
 //! - A name is unique in the whole service. One address cannot have a separate account in each tenant.
-//! - Password rules, second factors, registration and the messages are the same for all tenants. If some tenants demand
-//!   a second factor, read their setting in the handler, and check the factor there.
+//! - Password rules, second factors, registration and the messages are the same for all tenants. If some tenants require
+//!   a second factor, define a role that [requires one](super::permissions#a-second-factor-for-administrators), and grant
+//!   it to their members. It counts for the whole account. Or read the setting of the tenant in the handler, and check
+//!   the factor there.
 //! - The audit log has no column for the tenant. The event of a membership names it in its detail.
 //! - The levels do not protect your tables from a forgotten `WHERE`. On PostgreSQL, row-level security can be a second
 //!   protection. Keep it away from the tables `auth_*`.

@@ -93,8 +93,13 @@
 //! |---|---|
 //! | [`nobody`] | not signed in, until it posts to a login route |
 //! | [`visitor`] | has an anonymous session |
-//! | [`at_stage`] | an unfinished sign-in, which still needs its second factor or a new password |
+//! | [`at_stage`] | an unfinished sign-in, which still needs its second factor, a new password or the set-up of a second factor |
 //! | [`limited_to`] | has a session with a ceiling |
+//!
+//! To test the real flow of an authenticator, read the member `secret` in the answer of `POST /totp`. It is the seed as
+//! Base32 (RFC 4648) without padding. Compute the codes from it with the default settings of RFC 6238: HMAC-SHA-1, six
+//! digits, 30 seconds. Use the time of the test clock. Each code works once, so advance the clock by 30 seconds before
+//! the next one. Mailed codes are in the messages of `notifier`, after `auth.outbox().deliver_due()`.
 //!
 //! # Who may call what
 //!

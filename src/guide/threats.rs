@@ -96,7 +96,7 @@
 //! | a change of address is completed much later than it was requested, or by a former holder of the account | it becomes invalid with the next request for a change, with the session that requested it, and when the account's epoch increases | `tests/it/contact.rs` |
 //! | a form reveals whether an address is taken, or one account takes the address of another | the answer and the statements are always the same, and the owner is notified; the unique key decides when the address is verified | `tests/it/contact.rs` |
 //! | a thief changes the address and the owner is locked out | the old address can undo it for seven days, and a thief who is signed in cannot prevent that | `tests/it/contact.rs` |
-//! | a thief closes the account, so that its owner loses it | it stays for 14 days, every proved address gets a link that reopens it, and a link that undoes a change of address reopens it too | `tests/it/own_account.rs` |
+//! | a thief closes the account, so that its owner loses it | it stays for 14 days, every verified address gets a link that reopens it, and a link that undoes a change of address reopens it too | `tests/it/own_account.rs` |
 //! | a link for one purpose is used for another: an undo link reopens an account, or a link of an earlier closing undoes a later one | the digest of a token contains its purpose, and the link is bound to this closing | `tests/it/own_account.rs` |
 //! | an erased account comes back with an import, or leaves rows in a forgotten table | the id stays; a test fills every table, erases, and finds nothing left | `tests/it/own_account.rs` |
 //! | the owner restores their address, and the thief's address gets a link that undoes *that* | Only the first address, or one that was there for a week, gets a link. Restoring an earlier address counts as an undo, and later changes end with it | `tests/it/way_back.rs`, `tests/it/ownership.rs` |
@@ -153,6 +153,5 @@
 //! - A [captcha](crate::captcha) stops nobody who pays for its solution. It is a price, and no rule relies on it.
 //! - Open registration creates accounts whose addresses are not verified yet. Trust an address only if
 //!   [`is_verified`](crate::Account::is_verified) returns true, or use strict registration.
-//! - There is no second factor by mail or text message, and none that a role demands.
 //! - Open streams are closed when their session ends only if your code waits for
 //!   [`session_end`](crate::Portcullis::session_end).

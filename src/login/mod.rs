@@ -11,8 +11,9 @@
 //! 4. All failures get the same answer: unknown name, wrong password, or an account that is
 //!    disabled, not verified, deleted or without a password. If the password is right and only the
 //!    verification is missing, the verification mail is sent again.
-//! 5. A success starts a session, or a sign-in that still needs a second factor or a new password.
-//!    Such a sign-in has another type and another token.
+//! 5. A success starts a session, or a sign-in that is not complete. Such a sign-in still needs a second
+//!    factor, a new password or the [set-up of a second
+//!    factor](crate::second_factor#roles-that-require-a-factor). It has another type and another token.
 //!
 //! # Your own means of sign-in
 //! | to | call |

@@ -37,7 +37,8 @@
 //!
 //! This works for all mounted routes with the method `POST` whose body may be a form. A form cannot
 //! send `PUT` or `DELETE`, so these routes exist for forms only: `POST /password`, `POST
-//! /sessions/end`, `POST /sessions/{id}/end` and `POST /totp/{id}/remove`.
+//! /sessions/end`, `POST /sessions/{id}/end`, `POST /totp/{id}/remove` and `POST
+//! /sent-codes/{method}/remove`.
 //!
 //! # What was typed
 //! After a refusal a cookie keeps the message, and the fields that the page shows again: names,
@@ -57,6 +58,9 @@
 //! - Some routes with another method have no `POST` for forms: `GET /account/export`, `DELETE
 //!   /account`, `DELETE /phone` and `DELETE /login-names/{name}`. For these, write a handler that
 //!   calls the flow.
+//! - `POST /totp` and `POST /recovery-codes` take only JSON, because a redirect would lose the seed or
+//!   the codes. For these, write a handler too: see
+//!   [`server_pages`](crate::guide::server_pages#second-factors).
 
 mod cookie;
 mod feedback;

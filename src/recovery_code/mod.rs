@@ -1,7 +1,6 @@
 //! Recovery codes: ten codes on paper, for a person who has lost the other second factor.
 //!
-//! 1. The owner asks for codes. They get ten, once. To print them or to keep them in a password manager
-//!    is their task.
+//! 1. The owner asks for codes. They get ten, once. They print them or keep them in a password manager.
 //! 2. Each code works once, in place of another second factor: for a sign-in that waits for it, and
 //!    for a step-up. It never replaces the password. [`second_factor`](crate::second_factor) accepts it.
 //! 3. A use tells how many are left, and the owner gets a mail about it. The other codes stay valid.
@@ -10,7 +9,8 @@
 //! # What a code is worth
 //! A code has 24 characters of Crockford's base32, in four groups: 120 random bits. The case does not
 //! matter, and neither do blanks and dashes. `O` is read as `0`, `I` and `L` as `1`. The database has
-//! only a keyed digest of the account and the code. A digest that is sent as a code opens nothing.
+//! only a keyed digest of the account and the code. A digest that is sent as a code is
+//! refused.
 //!
 //! The session then has the factor [`RecoveryCode`](crate::Factor::RecoveryCode). With it, the
 //! owner can set up a new [authenticator](crate::totp), but remove none and make no new codes. The first code of the
@@ -22,8 +22,8 @@
 //!   `insufficient_user_authentication`, with the factors of this account that would help.
 //! - New codes end all other sessions, unfinished sign-ins, codes and links of the account. The session
 //!   that asks goes on as a new one. The owner is told by mail.
-//! - If the last other factor is removed, the codes are removed too. If the last code is used, the
-//!   account has no recovery codes any more.
+//! - If the last other factor is removed, the codes are removed too. After the last code was used, the
+//!   account has no recovery codes.
 //!
 //! # Example
 //!
@@ -44,7 +44,7 @@
 //! ```
 //!
 //! # What it does not do
-//! - It does not survive the removal of the secret with which the codes were digested. See the page about
+//! - Codes stop working if you remove the secret with which they were digested. See
 //!   [deployment](crate::guide::deployment).
 //! - It does not help a person who has lost the codes too. An administrator can remove the factors with
 //!   [`set_enrolled_factors`](crate::account::Accounts::set_enrolled_factors).

@@ -16,14 +16,30 @@
 //!
 //! If the account must set a new password, that is the next step.
 //!
+//! # Turn it on
+//! 1. Apply the migrations. The tables come with `m0014_second_factor`.
+//! 2. Mount the [routes](#routes).
+//! 3. For mailed codes, give the builder a [notifier](crate::Builder::notifier). Without one, the first
+//!    factor of an account needs no proof of the mailbox.
+//! 4. Authenticator apps show a name of the service. It comes from
+//!    [`TotpConfig::issuer`](crate::config::TotpConfig::issuer) (`PORTCULLIS_TOTP_ISSUER`), else from the
+//!    name in messages, else from `public_url`. So set one of these.
+//! 5. For QR codes, turn on the feature `qr`.
+//! 6. Build the pages: the second step of a sign-in, the set-up of an authenticator, the recovery codes,
+//!    and the page that asks for a factor again. See
+//!    [`single_page`](crate::guide::single_page#second-factors-and-captchas) for scripts and
+//!    [`server_pages`](crate::guide::server_pages#second-factors) for pages without one.
+//! 7. If administrators must have a second factor, see
+//!    [`permissions`](crate::guide::permissions#a-second-factor-for-administrators).
+//!
 //! # What is checked
 //! - The code must belong to the account of the sign-in. There is nothing to choose: the client sends no
 //!   account, and no challenge of another sign-in.
 //! - The account must have the factor now. A change of the factors, an end of all sessions, and
 //!   disabling the account end every sign-in that waits.
 //! - A factor with which the sign-in began is not its second step.
-//! - The name of a method that a client sends says which check is made, and nothing else. The session
-//!   records the factor whose check succeeded. So `totp` with a recovery code is a wrong code.
+//! - A client sends the name of a method. It only chooses the check. The session records the factor whose
+//!   check succeeded. So `totp` with a recovery code is a wrong code.
 //! - A mailed code is no second factor for a day after the password was replaced through the same
 //!   mailbox. The answer is then `mailed_code_after_reset`.
 //! - A code that another request used first is wrong, on every route and every node: for a sign-in, a
@@ -42,7 +58,9 @@
 //! # Roles that require a factor
 //! A role can [require](crate::permission::Roles::require_factor) a second factor. An account with such
 //! a role and without a factor that is [strong enough](crate::config::FactorConfig::least) must set one
-//! up:
+//! up. A role counts if it is granted to the account or to one of its groups, also if the grant is only
+//! for one resource. The role with the name of a level counts for accounts that have this level or a
+//! higher one on any resource.
 //! - A sign-in then answers `enrolment_required`. Its token reaches only the routes that set up a factor,
 //!   and the sign-out. The first code of the new factor makes the session.
 //! - A session that is already full gets `enrolment_required` too, from the request after the role was
@@ -52,9 +70,15 @@
 //! - The mailbox must be proved first, as for [every first
 //!   factor](crate::sent_code#the-first-second-factor-of-an-account). Such a sign-in asks for the code with
 //!   `POST /reauthenticate/challenge`, and sends it to `POST /reauthenticate`.
-//! - If the account has a weaker factor, such as mailed codes, that one is asked first. Once it has a
-//!   strong one, the weaker one is no second factor for it any more.
-//! - The last strong factor cannot be removed. Without the role it can.
+//! - If the account has only a weaker factor, such as mailed codes, the sign-in asks for this one first.
+//!   After the account has a strong one, the weaker one no longer counts as its second factor.
+//! - The last strong factor cannot be removed while the account has the role.
+//! - A mail address of the account that nobody has verified stops the set-up: `POST /totp` answers 403
+//!   `address_not_proved`. First verify the address: `POST /verification` with `email`, then
+//!   `POST /verification/confirm` with the token or code and the `password`. Then sign in again.
+//! - A recovery code is enough for the sign-in of an account with such a role. It is not enough for a
+//!   route that requires [`Requirement::factor`](crate::Requirement::factor) or
+//!   [`Requirement::at_least`](crate::Requirement::at_least) with [`Totp`](crate::Factor::Totp).
 //!
 //! # Step-up
 //! A guard that asks for a [factor](crate::Requirement::factor) or for a [recent
@@ -83,11 +107,11 @@
 //! ```
 //!
 //! # What it does not do
-//! - It is off unless you mount its routes: [`routes`] is not part of
+//! - It is off until you mount its routes: [`routes`] is not part of
 //!   [`Portcullis::routes`](crate::Portcullis::routes). Without pages for the second step, an owner who
 //!   sets up an authenticator could not sign in any more.
-//! - It does not make a second factor a duty for all accounts. A role can require one, and so can a
-//!   [route](crate::Requirement::factor).
+//! - It has no setting that requires a second factor of all accounts. A
+//!   [role](#roles-that-require-a-factor) or a [route](crate::Requirement::factor) can require one.
 //!
 //! # Routes
 //! They are separate, and include those of [`totp`](crate::totp),
@@ -95,14 +119,16 @@
 //! `.nest("/auth", auth.routes().merge(portcullis::second_factor::routes(&auth)))`.
 //! - `GET /second-factor`: for a sign-in that waits. It answers with `methods` and `expires_at`.
 //! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code` or
-//!   `texted_code`). Without a method, the form of the code decides between the first two. It answers 200, as `POST /login` does. After a recovery
-//!   code it has the member `recovery_codes_left`. Offer new codes before there are none.
+//!   `texted_code`). Without a method, the form of the code decides between the first two. So a code
+//!   that was sent needs its `method`. It answers 200, as `POST /login` does. After a recovery code it
+//!   has the member `recovery_codes_left`. Offer new codes before there are none.
 //!
 //! Routes that set up a factor also take a sign-in that must set one up. In your own handler, the
 //! extractor [`FactorOwner`] accepts both.
 //!
 //! `POST /reauthenticate` belongs to [`login`](crate::login). It takes `password`, or `code` and
-//! `method` as above.
+//! `method` as above. A sign-in that must set up a factor gets the `result` `enrolment_required` again
+//! after a right code.
 //!
 //! # Configuration
 //! [`FactorConfig`](crate::config::FactorConfig); [`AttemptConfig`](crate::config::AttemptConfig), with the differences for

@@ -120,6 +120,8 @@ for (const form of document.forms) {
     button.disabled = true;
     if (form.id === "totp") fields.qr = true;
     if (form.id === "again") prepareProof(form, fields);
+    // A code that was sent needs its method. A recovery code is longer, and needs none.
+    if (form.id === "second" && form.dataset.codeMethod && fields.code.length < 20) fields.method = form.dataset.codeMethod;
     const answer = await call(method, path, Object.keys(fields).length ? fields : undefined);
     button.disabled = false;
     show(method, path, answer);
@@ -132,12 +134,26 @@ for (const form of document.forms) {
       if (form.id === "totp") showSeed(answer.body);
       if (form.id === "totp-confirm") form.hidden = true;
       find("#second").hidden = answer.body.result !== "second_factor_required";
-      if (!find("#second").hidden) find("#second-code").focus();
+      if (!find("#second").hidden) await showSecondStep(answer.body);
       await showWho();
       // The form may be hidden now, so keyboard users continue at the top.
       if (form.closest("[hidden]")) find("#who").focus();
     }
   });
+}
+
+// Asks for the code of the second step. If the account has no authenticator, a code is mailed.
+async function showSecondStep({ methods }) {
+  const second = find("#second");
+  const names = methods.map(({ method }) => method);
+  second.dataset.codeMethod = names.includes("mailed_code") && !names.includes("totp") ? "mailed_code" : "";
+  let text = "Type a code of your authenticator app, or a recovery code.";
+  if (second.dataset.codeMethod) {
+    const sent = await call("POST", "/auth/second-factor/challenge", { method: "mailed_code" });
+    text = sent.ok ? `Type the code that was mailed to ${sent.body.target}. Here it is on the terminal.` : errorText(sent);
+  }
+  find("#second-for").textContent = text;
+  find("#second-code").focus();
 }
 
 // A request that was refused because the last proof is too old, until the proof was given. The page
