@@ -531,8 +531,8 @@ impl Contact<'_> {
                 store::release(txn, id, &present).await?;
             }
             store::restore(txn, id, channel, old, now).await?;
-            let back = Returning { standing, left_epoch: remembered.left_epoch };
-            back.take_along(txn, context, id, By::Link, channel, &normal, &names).await?;
+            let back = Returning { standing, left_epoch: remembered.left_epoch, by: By::Link };
+            back.take_along(txn, context, id, channel, &normal, &names).await?;
             one_time::end_of_account(txn, id, None, now).await?;
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;
@@ -634,7 +634,7 @@ impl Applying<'_> {
             store::release(txn, id, &leaving.normal).await?;
         }
         if let (Some(back), Some(new)) = (&back, &new) {
-            back.take_along(txn, context, id, By::Session, channel, new, &names).await?;
+            back.take_along(txn, context, id, channel, new, &names).await?;
         }
         one_time::end_of_account(txn, id, None, now).await?;
         // If the address was only proved, there is nothing to notify about.
@@ -691,7 +691,7 @@ impl Applying<'_> {
         let Some(former) = former else { return Ok(None) };
         if leaving.is_none_or(|leaving| former.sequence < leaving.sequence) {
             let (standing, left_epoch) = (former.standing(), former.left_epoch);
-            return Ok(Some(Returning { standing, left_epoch }));
+            return Ok(Some(Returning { standing, left_epoch, by: By::Session }));
         }
         former::forget(txn, self.context, id, new).await?;
         Ok(None)

@@ -26,6 +26,7 @@ pub(super) struct Returning {
     pub(super) standing: Standing,
     /// The epoch that began when it was replaced.
     pub(super) left_epoch: i64,
+    pub(super) by: By,
 }
 
 impl Returning {
@@ -38,7 +39,6 @@ impl Returning {
         txn: &Txn<'_>,
         context: &Context,
         id: AccountId,
-        by: By,
         channel: Channel,
         normal: &str,
         names: &[login_name::Model],
@@ -56,7 +56,7 @@ impl Returning {
                 store::clear_phone(txn, id).await?;
                 phone_removed(txn, context, id).await?;
             }
-            if by == By::Link {
+            if self.by == By::Link {
                 removed_since(txn, context, id, since).await?;
             }
             if let Some(username) = own_since(LoginIdKind::Username) {

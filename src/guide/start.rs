@@ -5,6 +5,7 @@
 //! ```toml
 //! [dependencies]
 //! axum = "0.8"
+//! # Until 0.2 is on crates.io: { path = "../portcullis" }, and for the migrations "../portcullis/migration".
 //! portcullis = "0.2"
 //! portcullis-migration = "0.2"
 //! sea-orm = { version = "2", default-features = false, features = ["runtime-tokio", "sqlx-sqlite"] }

@@ -878,6 +878,24 @@ on_every_database! {
         assert_eq!(victims, 2);
     }
 
+    async fn attempts_at_an_address_that_the_account_has_left_are_erased_too(probe: Probe) {
+        let (alice, mut browser) = signed_in(&probe, "alice").await;
+        let answer = browser.post("/auth/email", json!({ "email": "new@example.com" })).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        let sent = probe.mail().await;
+        let asks = |mail: &&portcullis::Message| mail.kind == MessageKind::EmailChangeConfirm;
+        let code = sent.iter().rev().find(asks).expect("a mail").value("code").expect("a code").to_owned();
+        assert_eq!(browser.post("/auth/email/confirm", json!({ "code": code })).await.status, 200);
+        // Somebody still tries the old address, which nobody has now.
+        let attempts = async || probe.number("SELECT COUNT(*) FROM auth_attempt").await;
+        let before = attempts().await;
+        let wrong = json!({ "login": "alice@example.com", "password": "wrong password" });
+        assert_eq!(browser.stranger().post("/auth/login", wrong).await.status, 401);
+        assert!(attempts().await > before);
+        probe.auth.accounts().erase(alice).await.expect("it is erased");
+        assert_eq!(attempts().await, 0);
+    }
+
     async fn an_account_whose_erasure_fails_does_not_hold_up_the_others(probe: Probe) {
         let auth = probe.rebuilt(|builder| builder.hooks(Strict));
         let mut ids = Vec::new();
