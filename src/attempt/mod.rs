@@ -67,7 +67,7 @@
 //! | `MailLoginRequest`: a request for a sign-in by mail | the account, or a name without an account | as above; it counts as failed until such a sign-in succeeds. A refused request writes what a request for an unknown name writes | a sign-in by mail |
 //! | `MailLogin`: the code of such a mail | the account, or a name without an account | `challenge.attempts` in `attempts_window`; visible by the name for which the mail was asked | nothing: a correct code does not count |
 //! | `MailLoginLink`: the link of such a mail | the token | only per source, like `Reset` | |
-//! | `SecondFactor`: a code of an authenticator, a recovery code, or a factor that the application compares | the account, for all its factors and sign-ins together | as above | a correct one |
+//! | `SecondFactor`: a code of an authenticator, a recovery code, a code that was sent, or a factor that the application compares | the account, for all its factors and sign-ins together | as above, but the lock lasts for twelve hours (`attempts.kinds`) | a correct one |
 //!
 //! A slow comparison is stored as pending until it ends, and later attempts wait for it. So many
 //! correct passwords at once all succeed. Fast checks are stored as failed and corrected on

@@ -20,8 +20,8 @@ use crate::session::judge::SessionState;
 use crate::session::{EnrolmentSession, Issued, SessionError, Stage, StartSession, Transport};
 
 /// Who sets up a second factor: the [owner](AccountOwner) of the account in a session, or a
-/// [sign-in](EnrolmentSession) that must set one up first. It is an extractor. Or make it from a
-/// reference to either.
+/// [sign-in](EnrolmentSession) that must set one up first. It is an extractor. You can also make one with
+/// `FactorOwner::from(..)`, from a reference to either.
 #[derive(Debug, Clone)]
 pub struct FactorOwner(Who);
 

@@ -160,7 +160,6 @@
 //!   administrator, so log this in your handler.
 //! - A list contains names and addresses of other people. Do not cache it. Routes behind a guard
 //!   answer with `no-store`.
-//!
 //! - The last superuser cannot be disabled, deleted, erased or demoted. The methods return the error
 //!   `last_superuser` (409). So two administrators who demote each other at the same time do not
 //!   lock everybody out.

@@ -182,6 +182,7 @@
 //! | setting | default | reason |
 //! |---|---|---|
 //! | `mail.service_name`, `mail.sender` | the host of the public URL, `no-reply@` that host | a correct value to start with |
+//! | `mail.link_origin` | the public URL | set it if your pages have another origin than the service: see [`single_page`](super::single_page) |
 //! | `mail.links` | `/verify#token=…` and similar paths | a token after the `#` is not sent to any server, log or `Referer` |
 //! | `mail.cool_down` | 60 s per recipient and kind | a user who clicks twice gets one mail |
 //! | `mail.per_hour` | 5 per recipient and kind | nobody can use this service to fill a mailbox. All spellings of a mailbox count together (`a+x@` is `a@`); see [`outbox`](crate::outbox) |

@@ -73,7 +73,7 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `invalid_credentials` | 401 | the name or password is wrong, or the account is unusable; the answer does not say which |
-//! | `too_many_attempts` | 429 | Codes of challenges and of sign-ins by mail: too many wrong codes, or too many failures from this source; until the time in `Retry-After` the correct code is refused too. Passwords, codes of second factors, reset links and requests for a sign-in by mail: too many attempts failed, only with `attempts.reveal_lockout`; otherwise the answer is the same as for a wrong password, a wrong code, an accepted request for a link, or an invalid link |
+//! | `too_many_attempts` | 429 | Too many attempts failed. `Retry-After` says when to try again, and the correct code is refused until then. For codes of challenges and of sign-ins by mail, this is always told. For passwords, codes of second factors, reset links and requests for a sign-in by mail, it is told only with `attempts.reveal_lockout`. Otherwise the answer is that of a wrong password, code or link, or of an accepted request |
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `authenticator_not_found` | 404 | the account has no such authenticator, or it has waited too long for its first code; the answer is the same for one of another account |
 //! | `too_many_authenticators` | 409 | the account has the maximum number of authenticators |

@@ -15,7 +15,9 @@
 //! | seeds of authenticators, recovery codes | not imported: people set up their second factors again |
 //!
 //! If a role requires a second factor, set `config.factor.grace` before people sign in for the first time. Otherwise each
-//! of them must set one up at the first sign-in.
+//! of them must set one up at the first sign-in. A person whose address is imported without `verified_at` must verify
+//! it before they can set up a factor: see [roles that require a
+//! factor](crate::second_factor#roles-that-require-a-factor).
 //!
 //! # Steps
 //!

@@ -37,7 +37,7 @@
 //! |---|---|---|
 //! | `public()` | everyone | `Option<Identity>` or [`Caller`](crate::guard::Caller) |
 //! | `visitor()` | everyone; a request without a session gets a visitor's session | [`Visitor`](crate::guard::Visitor) |
-//! | `any_session()` | every session: a visitor's, an unfinished sign-in, a finished one | [`Caller`](crate::guard::Caller) |
+//! | `any_session()` | every session: a visitor's, an unfinished sign-in, a finished one | [`Caller`](crate::guard::Caller), or [`FactorOwner`](crate::second_factor::FactorOwner) for a page that sets up a second factor |
 //! | `stage(Stage::PendingSecondFactor)` | a sign-in at this stage, and nobody else | [`PendingSession`](crate::PendingSession) |
 //! | `Requirement::signed_in()` or any other requirement | accounts that meet it | [`Identity`](crate::Identity) or [`Account`](crate::Account) |
 //! | `doc::Read`, made by [`permissions!`](crate::permissions) | accounts with this permission | [`Allowed`] |

@@ -16,6 +16,7 @@
 //! | 1 to 5 | none: the user may have forgotten the password |
 //! | 6 to 14 | a delay of 1, 2, 4, 8, 16, 32, 60, 60, 60 seconds before the next attempt counts |
 //! | 15 | for one hour every attempt is refused |
+//! | 15 wrong codes of second factors | for twelve hours every code of the account is refused, except on a known device |
 //! | 100 from one source, for any accounts | the source must wait until the first of these failures is ten minutes old |
 //!
 //! Fifteen attempts every hour and four minutes are 123 000 a year. That is not enough to guess a password
@@ -71,6 +72,10 @@
 //!   within the delay fails too. If this confuses too many people, turn on
 //!   `attempts.reveal_lockout`. The answer is then 429 and says when to try again. An attacker can
 //!   read that too.
+//! - **Somebody who has the password guesses codes of the second factor.** After 15 wrong codes, every code is refused
+//!   for twelve hours, a recovery code too. Sessions continue, and so do sign-ins on known devices. The owner gets a mail
+//!   (`second_factor_locked`) that asks for a new password. An operator can remove the lock with
+//!   [`auth.attempts().purge(..)`](crate::attempt::Attempts::purge).
 //! - **An attacker guesses passwords of the account.** Existing sessions continue. A browser that has signed in
 //!   before can still sign in, because it has its own counter (cookie `__Host-session-device`). It has one for
 //!   each of the last five accounts that used it. For one hour, only sign-ins from *new* browsers are refused.

@@ -80,6 +80,8 @@
 //! | `code`, `minutes` | messages with a code | the code, and how long it is valid |
 //! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added`, `account_closed` | the link that undoes the change or reopens the account, and how long it is valid |
 //! | `factor` | `factor_added`, `factor_removed` | which factor |
+//! | `minutes` | `account_locked`, `second_factor_locked` | how long attempts are refused |
+//! | `count`, `first`, `last` | `new_device_digest` | how many sign-ins there were, and the times of the first and the last one |
 //! | `left` | `recovery_code_used` | how many codes are left |
 //! | `purpose` | `challenge_code` | what the code is for |
 //!

@@ -66,6 +66,12 @@
 //! | known device | a browser or program that has signed in to the account before |
 //! | flow | what one route does, for example a login; you can also call it as a method |
 //! | factor | a way to show who you are, such as a password or a code from an authenticator app |
+//! | second factor | a factor in addition to the first step of a sign-in |
+//! | authenticator | an app that shows codes (TOTP) |
+//! | enrolment | setting up a second factor; the codes `enrolment_required` and `enrol` mean this |
+//! | unfinished sign-in | the person has passed one step and needs another one; it is not a session |
+//! | verified address | an address or number whose owner has shown once that they read what is sent to it |
+//! | proving the mailbox | showing this again now, with a mailed code or a sign-in by mail |
 //! | step-up | passing a factor again, or another factor, before a sensitive action |
 //! | stage | how far a sign-in is: full, or still waiting for a factor, a new password or the set-up of a factor |
 //! | ceiling | the permissions that a limited session may use at most |

@@ -78,8 +78,8 @@
 //!    factor](crate::second_factor#roles-that-require-a-factor).
 //! 3. Set `config.factor.superusers = true`. The account of [`bootstrap_admin`](crate::Portcullis::bootstrap_admin) is a
 //!    superuser. It needs no role, so a requirement of a role does not cover it.
-//! 4. If people already use the service, set `config.factor.grace`, for example to a week. Until then their sessions stay
-//!    full. Without it, an administrator without a factor must set one up at once.
+//! 4. If people already use the service, set `config.factor.grace`, for example to a week. The time begins for
+//!    each account with its first request or sign-in without the factor. During it, its sessions stay full. Without it, an administrator without a factor must set one up at once.
 //!
 //! If you delete `.requires_factor(true)` from the code, the stored role still requires a factor, because the definition
 //! then says nothing about it. To end the requirement, write `.requires_factor(false)`.

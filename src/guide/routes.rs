@@ -21,6 +21,9 @@
 //! | owner(..) | the same, if the session is not limited, or if its ceiling covers the named permission; see [`owner`](crate::identity::owner) |
 //! | stage(..) | a sign-in at this [stage](crate::Stage) |
 //!
+//! `DELETE /login-names/confirm` and `DELETE /login-names/undo` remove the names with this spelling, as
+//! `DELETE /login-names/{name}` does for others.
+//!
 //! # Forms
 //!
 //! A form from a page of this service can be posted to each route with the method `POST` whose body may be a form. If

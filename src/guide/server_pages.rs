@@ -1,7 +1,7 @@
 //! Pages that your server renders, without a script.
 //!
 //! The example [`pages`](https://github.com/portcullis-auth/portcullis/tree/main/examples/pages) is
-//! a complete service that you can copy. The module page [`page`](crate::page) has all rules.
+//! a complete service that you can copy. It has no second factors. The module page [`page`](crate::page) has all rules.
 //!
 //! # Setting it up
 //!
@@ -110,11 +110,11 @@
 //! - `POST /auth/totp` takes only JSON, because a redirect would lose the seed. Your own handler calls
 //!   [`auth.totp().start(..)`](crate::totp::Totp::start) and shows the answer as a page. Take the extractor
 //!   [`FactorOwner`](crate::second_factor::FactorOwner): it accepts a session, and also a sign-in that must set up a
-//!   factor. The form of this page posts `id` and `code` to `/auth/totp/confirm`.
+//!   factor. Give the route `any_session()`, because `Requirement::signed_in()` would refuse such a sign-in. The form of this page posts `id` and `code` to `/auth/totp/confirm`.
 //! - `POST /auth/recovery-codes` takes only JSON too. Your own handler takes an
 //!   [`AccountOwner`](crate::identity::AccountOwner), because the account must have another second factor before. It
 //!   calls [`auth.recovery_codes().generate(..)`](crate::recovery_code::RecoveryCodes::generate). The answer must contain
-//!   the new session.
+//!   the new session: return `(new.into_issued(), page)`.
 //! - An account with a verified address must prove the mailbox before its first factor. So the set-up page needs the
 //!   forms for `/auth/reauthenticate/challenge` and `/auth/reauthenticate`, with `method` = `mailed_code`. During a sign-in,
 //!   the second one leads to `?result=enrolment_required` again. This is a success: show the set-up page.

@@ -56,7 +56,7 @@
 //! A handler that takes a [`Session`] does not run for any of them. The answer is 401, with a code that tells
 //! the client what is missing. [`AnonymousSession`] is the session of a visitor without an account.
 //!
-//! An account with an enrolled factor gets a pending session at login. Portcullis checks the codes of
+//! If an account has a second factor, its password starts an unfinished sign-in. Portcullis checks the codes of
 //! authenticators, recovery codes and codes that are sent, see [`second_factor`](crate::second_factor). Your application
 //! can check a factor of its own ([`Accounts::set_enrolled_factors`]) and then finish the sign-in with
 //! [`Login::finish`]. Both work once.

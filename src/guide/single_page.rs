@@ -10,6 +10,9 @@
 //! | May the page *read* the answers? | CORS: a layer of your application |
 //! | May the page *write* with the user's cookie? | `service.trusted_origins` |
 //!
+//! Links in mails begin with `mail.link_origin` (`PORTCULLIS_MAIL_LINK_ORIGIN`). Without it they begin with the public
+//! URL, where your service has no pages.
+//!
 //! You need both. A page that is only in the first list gets 403 `cross_site_request`. A page that is only in the
 //! second one cannot read what it gets.
 //!
@@ -27,7 +30,10 @@
 //! let auth = Portcullis::builder(db)
 //!     .secret(secret)
 //!     .public_url("https://api.example.com")
-//!     .configure(|config| config.service.trusted_origins = vec![PAGE.to_owned()])
+//!     .configure(|config| {
+//!         config.service.trusted_origins = vec![PAGE.to_owned()];
+//!         config.mail.link_origin = Some(PAGE.to_owned()); // links in mails open the page
+//!     })
 //!     .build()?;
 //! let cors = CorsLayer::new()
 //!     .allow_origin(PAGE.parse::<HeaderValue>()?) // never a wildcard, and never any origin

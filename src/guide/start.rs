@@ -5,9 +5,9 @@
 //! ```toml
 //! [dependencies]
 //! axum = "0.8"
-//! # Until 0.2 is on crates.io: { path = "../portcullis" }, and for the migrations "../portcullis/migration".
-//! portcullis = "0.2"
-//! portcullis-migration = "0.2"
+//! # Not on crates.io yet: put a copy of the repository next to your project.
+//! portcullis = { path = "../portcullis" }
+//! portcullis-migration = { path = "../portcullis/migration" }
 //! sea-orm = { version = "2", default-features = false, features = ["runtime-tokio", "sqlx-sqlite"] }
 //! tokio = { version = "1", features = ["full"] }
 //! ```
@@ -73,6 +73,9 @@
 //! | `DELETE /auth/sessions/{id}`, `DELETE /auth/sessions` | ends other sessions | [`own_session`](crate::own_session) |
 //! | `POST /auth/sessions/{id}/report` | marks a session as suspicious | [`own_session`](crate::own_session) |
 //! | `POST /auth/verification`, `POST /auth/verification/confirm` | verifies a mail address | [`verification`](crate::verification) |
+//!
+//! Forms cannot send `PUT` or `DELETE`, so some routes also exist with `POST`. The page [`routes`](super::routes) lists
+//! them all.
 //!
 //! Some routes need more set-up. A notifier adds the routes of
 //! [`password_reset`](crate::password_reset) and [`login_name`](crate::login_name), and those of
@@ -158,5 +161,5 @@
 //! - [`housekeeping`](super::housekeeping): spawn the task that deletes old rows.
 //! - [`proxies`](super::proxies) and [`mail`](super::mail): addresses of clients, and real mails.
 //!
-//! `SECURITY.md` lists what is still missing. The page [`lockout`](super::lockout) describes what
+//! `README.md` lists what is not available yet, and `SECURITY.md` the known limits. The page [`lockout`](super::lockout) describes what
 //! failed sign-ins mean for attackers and for legitimate users.

@@ -10,7 +10,7 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! portcullis = { version = "0.2", features = ["test-util"] }
+//! portcullis = { path = "../portcullis", features = ["test-util"] }
 //! ```
 //!
 //! # A test instance

@@ -33,7 +33,7 @@
 //! | another method or another sign-in brings new guesses at the second factor (better-auth PR 10240) | all second factors of an account have one count, in all sign-ins and sessions | `tests/it/second_factor.rs` |
 //! | the client names the factor that it has proved (new-api GHSA-5353-f8fq-65vc) | the name says which check is made; the session records the factor whose check succeeded | `tests/it/second_factor.rs` |
 //! | a stored digest is accepted as a recovery code (SimpleLogin PR 2132) | the digest is keyed, and what is presented is always digested | `tests/it/recovery_code.rs` |
-//! | a thief of the password adds a factor of their own, or removes the owner's | a change needs a recent second factor if there is one. The first one needs a recent proof of the mailbox. A change ends all other sessions, and the owner is told | `tests/it/totp.rs`, `tests/it/sent_code.rs` |
+//! | a thief of the password adds a factor of their own, or removes the owner's | a change needs a recent second factor if there is one. The first one needs a recent proof of the mailbox, if the account has a mail address. A change ends all other sessions, and the owner is told | `tests/it/totp.rs`, `tests/it/sent_code.rs` |
 //! | a role requires a second factor, and an account without one keeps its old session, or signs in another way (better-auth PR 9122) | every way to sign in and every request look at the roles; the account reaches only the routes that set up a factor | `tests/it/enrolment.rs` |
 //! | a weaker factor stands in for the one that a role requires | it is not offered, and its code is wrong | `tests/it/enrolment.rs` |
 //! | the mailbox is the whole account: it replaces the password, and then is the second factor (authentik #18639) | after a reset by mail, a mailed code is no second factor for a day | `tests/it/sent_code.rs` |
@@ -150,6 +150,8 @@
 //!
 //! # Not solved yet
 //!
+//! - A thief of the password can set up the first second factor of an account that has no mail address, or if the
+//!   service cannot send mail to it, or if `factor.prove_mailbox` is off.
 //! - A [captcha](crate::captcha) stops nobody who pays for its solution. It is a price, and no rule relies on it.
 //! - Open registration creates accounts whose addresses are not verified yet. Trust an address only if
 //!   [`is_verified`](crate::Account::is_verified) returns true, or use strict registration.

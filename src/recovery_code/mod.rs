@@ -57,7 +57,7 @@
 //!   handler.
 //!
 //! # Configuration
-//! None.
+//! `session.recent_factor`: how recent the other factor must be.
 //!
 //! # Events
 //! `user_updated` with the detail `factors enrolled`; the use of a code is part of

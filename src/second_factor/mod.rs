@@ -19,8 +19,11 @@
 //! # Turn it on
 //! 1. Apply the migrations. The tables come with `m0014_second_factor`.
 //! 2. Mount the [routes](#routes).
-//! 3. For mailed codes, give the builder a [notifier](crate::Builder::notifier). Without one, the first
-//!    factor of an account needs no proof of the mailbox.
+//! 3. Give the builder a [notifier](crate::Builder::notifier), for mailed codes and for the verification of
+//!    addresses. Without one, an account without a mail address can still set up a factor. An account whose
+//!    address is not verified cannot (`address_not_proved`), until you call
+//!    [`verify_name`](crate::account::Accounts::verify_name). For texted codes, give the builder a sender of
+//!    [text messages](crate::Builder::text_messages).
 //! 4. Authenticator apps show a name of the service. It comes from
 //!    [`TotpConfig::issuer`](crate::config::TotpConfig::issuer) (`PORTCULLIS_TOTP_ISSUER`), else from the
 //!    name in messages, else from `public_url`. So set one of these.
@@ -39,7 +42,7 @@
 //!   disabling the account end every sign-in that waits.
 //! - A factor with which the sign-in began is not its second step.
 //! - A client sends the name of a method. It only chooses the check. The session records the factor whose
-//!   check succeeded. So `totp` with a recovery code is a wrong code.
+//!   check succeeded. So a recovery code with the method `totp` is wrong.
 //! - A mailed code is no second factor for a day after the password was replaced through the same
 //!   mailbox. The answer is then `mailed_code_after_reset`.
 //! - A code that another request used first is wrong, on every route and every node: for a sign-in, a
@@ -48,12 +51,13 @@
 //! # Guessing
 //! All second factors of an account have one count ([`SecondFactor`](crate::config::AttemptKind)), in
 //! all sign-ins and sessions. So another method or another sign-in brings no attempts. By default,
-//! delays start at the sixth wrong code within ten minutes, and the 15th locks for twelve hours. A right
-//! code is then wrong too. Only a person who has proved another factor can guess, so the owner gets a
+//! delays start at the sixth wrong code within ten minutes, and the 15th locks for twelve hours. A correct
+//! code is then refused too. Only a person who has proved another factor can guess, so the owner gets a
 //! mail that asks for a new password. A [known device](crate::attempt#known-devices) of the account has its own
 //! count, so a thief of the password cannot lock out the owner there.
 //!
-//! A sign-in waits for [`pending_lifetime`](crate::config::SessionConfig::pending_lifetime).
+//! An unfinished sign-in ends after
+//! [`session.pending_lifetime`](crate::config::SessionConfig::pending_lifetime): ten minutes by default.
 //!
 //! # Roles that require a factor
 //! A role can [require](crate::permission::Roles::require_factor) a second factor. An account with such
@@ -62,7 +66,8 @@
 //! for one resource. The role with the name of a level counts for accounts that have this level or a
 //! higher one on any resource.
 //! - A sign-in then answers `enrolment_required`. Its token reaches only the routes that set up a factor,
-//!   and the sign-out. The first code of the new factor makes the session.
+//!   those that prove the mailbox (`POST /reauthenticate/challenge` and `POST /reauthenticate`), and the
+//!   sign-out. The first code of the new factor makes the session.
 //! - A session that is already full gets `enrolment_required` too, from the request after the role was
 //!   granted. After the factor was set up, it goes on.
 //! - During a time of [grace](crate::config::FactorConfig::grace) the session is full.

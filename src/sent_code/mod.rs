@@ -2,7 +2,7 @@
 //!
 //! 1. A sign-in that waits for its second factor asks for a code, if the account has this factor. A
 //!    session asks for one to prove again who is there (step-up).
-//! 2. The code goes to the address or number of the account, and only if its owner has proved it. It
+//! 2. The code goes to the address or number of the account, and only if it is verified. It
 //!    works once, within ten minutes, and only in the session that asked. The database has only its
 //!    keyed digest.
 //! 3. [`second_factor`](crate::second_factor) accepts the code. It has one count of guesses for all
@@ -21,8 +21,9 @@
 //!
 //! # The first second factor of an account
 //! Somebody who has stolen a password could set up the first second factor, and so lock out the owner.
-//! Therefore an account with a proved address sets up its first factor only in a session that has
-//! proved the mailbox within the last five minutes: with a mailed code, or with a sign-in by mail.
+//! Therefore an account with a verified address sets up its first factor only in a session that has proved the
+//! mailbox within the last five minutes (`session.recent_factor`): with a mailed code, or with a sign-in by mail.
+//! An account whose address is not verified must verify it first.
 //! [`prove_mailbox`](crate::config::FactorConfig::prove_mailbox) switches this off.
 //!
 //! # As a second factor
@@ -56,7 +57,7 @@
 //!
 //! # What it does not do
 //! - It sends no link. A link opens in any browser, and a code belongs to the session that asked.
-//! - It sends nothing to an address that nobody has proved.
+//! - It sends nothing to an address that is not verified.
 //! - For a code that confirms one action, use a [challenge](crate::challenge).
 //!
 //! # Routes
@@ -71,7 +72,7 @@
 //! # Configuration
 //! [`FactorConfig`](crate::config::FactorConfig);
 //! [`ChallengeConfig`](crate::config::ChallengeConfig) for codes; the limits for mail in
-//! [`MailConfig`](crate::config::MailConfig).
+//! [`MailConfig`](crate::config::MailConfig); `session.recent_factor`.
 //!
 //! # Events
 //! `authn_factor_code_sent`; `user_updated` with the detail `factors enrolled` or `factors removed`.
@@ -79,7 +80,8 @@
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved`, `limited_session`,
 //! `mailed_code_after_reset` (403), `factor_already_enrolled`, `factor_not_enrolled`,
-//! `factor_required`, `factor_too_weak`, `factor_used_already`, `no_password` (409), `no_address` (422), `too_soon` (429).
+//! `factor_required`, `factor_too_weak`, `factor_used_already`,
+//! `no_password`, `session_limit` (409), `no_address` (422), `too_soon` (429).
 //!
 //! # Standard
 //! OWASP ASVS 5.0 6.6; NIST SP 800-63B-4 3.1.3.

@@ -22,9 +22,10 @@
 //! - If the account has no second factor yet, its owner must have proved the mailbox in this session a
 //!   short time ago ([`recent_factor`](crate::config::SessionConfig::recent_factor)), by a [mailed
 //!   code](crate::sent_code) or a sign-in by mail. With the password alone, a thief could set up the
-//!   first factor and lock out the owner. Without a proved address, any recent factor is enough. If the
-//!   account has a second factor, a second factor
-//!   must be recent, and a password is not enough. Otherwise the answer is 401
+//!   first factor and lock out the owner. Any recent factor is enough if
+//!   the account has no mail address, if the service cannot send mail to it, or if
+//!   [`prove_mailbox`](crate::config::FactorConfig::prove_mailbox) is off. If the account has a second factor, a
+//!   second factor must be recent, and a password is not enough. Otherwise the answer is 401
 //!   `insufficient_user_authentication`, with the factors of this account that would help.
 //! - A recent recovery code is enough to add an authenticator, for a person who has lost the phone. It
 //!   is not enough to remove one. The code of the new authenticator is.
@@ -82,7 +83,8 @@
 //! - `DELETE /totp/{id}`, and `POST /totp/{id}/remove` for forms, answer the same.
 //!
 //! # Configuration
-//! [`TotpConfig`](crate::config::TotpConfig).
+//! [`TotpConfig`](crate::config::TotpConfig); `factor.prove_mailbox` and `factor.least`;
+//! `session.recent_factor`.
 //!
 //! # Events
 //! `user_updated` with the detail `authenticator started`, `factors enrolled` or `factors removed`.
@@ -90,8 +92,7 @@
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved`, `limited_session`, `wrong_code`
 //! (403), `authenticator_not_found` (404), `factor_required`, `factor_too_weak`,
-//! `too_many_authenticators` (409),
-//! `invalid_fields` (422).
+//! `session_limit`, `too_many_authenticators` (409), `invalid_fields` (422).
 //!
 //! # Standard
 //! RFC 6238, RFC 4226; OWASP ASVS 5.0 6.5; NIST SP 800-63B-4 3.1.4.
@@ -282,7 +283,8 @@ impl Totp<'_> {
     /// session of the owner goes on as a new one, in which the factor is proved. All other sessions
     /// end.
     ///
-    /// Guesses are not counted: who asks has seen the seed, or could start another one. A sign-in that
+    /// Guesses are not counted: the person who asks has seen the seed, or could start another
+    /// authenticator. A sign-in that
     /// had to set up a factor is complete afterwards.
     ///
     /// # Errors

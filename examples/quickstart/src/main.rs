@@ -146,6 +146,8 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
         .routes()
         .merge(anonymous::routes(auth))
         .merge(mail_login::routes(auth))
+        // The page sets up one authenticator. It has no recovery codes, and no page for a role that
+        // requires a factor. The example `second-factor` has them.
         .merge(second_factor::routes(auth));
     // A signed-in person must prove a factor again, and then has two minutes.
     let recent = Requirement::within(Duration::from_secs(120));
