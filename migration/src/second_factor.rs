@@ -52,7 +52,7 @@ impl MigrationTrait for Migration {
             .foreign_key(&mut of_account("auth_recovery_code_account", "auth_recovery_code"))
             .to_owned();
         manager.create_table(code).await?;
-        for column in ["password_mailed_at", "enrolment_due_at", "sent_codes_epoch"] {
+        for column in ["password_mailed_at", "enrolment_due_at"] {
             // One column at a time: SQLite adds no more.
             let account = Table::alter()
                 .table("auth_account")
@@ -60,6 +60,11 @@ impl MigrationTrait for Migration {
                 .to_owned();
             manager.alter_table(account).await?;
         }
+        let account = Table::alter()
+            .table("auth_account")
+            .add_column(optional("factor_epochs").string())
+            .to_owned();
+        manager.alter_table(account).await?;
         for (name, table, columns) in [
             ("auth_totp_account_id", "auth_totp", ["account_id"].as_slice()),
             ("auth_totp_key_id", "auth_totp", &["key_id", "id"]),
@@ -80,7 +85,7 @@ impl MigrationTrait for Migration {
         for name in ["auth_recovery_code", "auth_totp"] {
             manager.drop_table(Table::drop().table(name).to_owned()).await?;
         }
-        for column in ["sent_codes_epoch", "enrolment_due_at", "password_mailed_at"] {
+        for column in ["factor_epochs", "enrolment_due_at", "password_mailed_at"] {
             let account = Table::alter().table("auth_account").drop_column(column).to_owned();
             manager.alter_table(account).await?;
         }

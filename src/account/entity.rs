@@ -50,8 +50,8 @@ pub(crate) mod account {
         /// Until when it may be used without the second factor that one of its roles requires. `None`
         /// before the first sign-in for which this matters.
         pub enrolment_due_at: Option<Timestamp>,
-        /// The epoch that began when mailed or texted codes became a second factor.
-        pub sent_codes_epoch: Option<i64>,
+        /// The epoch that began when a factor without rows of its own was set up, for each such factor.
+        pub factor_epochs: Option<String>,
         pub created_at: Timestamp,
     }
 

@@ -283,7 +283,7 @@ impl NewAccount {
             last_login_at: self.signs_in.then_some(now),
             password_mailed_at: None,
             enrolment_due_at: None,
-            sent_codes_epoch: None,
+            factor_epochs: None,
             created_at: now,
         }
     }
@@ -814,14 +814,15 @@ struct Change {
     leaves: bool,
 }
 
-/// Returns true if a mail address of the account is not verified. Nobody adds a factor before that:
-/// the person who verifies it owns the account.
+/// Returns true if the main mail address of the account is not verified. Nobody adds a factor before that:
+/// the person who verifies it owns the account. A further address gives nobody the account.
 pub(crate) async fn has_unproved_mailbox<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
 ) -> Result<bool, DbErr> {
     let unproved = |name: &entity::login_name::Model| {
-        name.kind == LoginIdKind::Email.number() && name.verified_at.is_none()
+        let further = name.typed.is_some();
+        name.kind == LoginIdKind::Email.number() && !further && name.verified_at.is_none()
     };
     Ok(store::names_of(db, id).await?.iter().any(unproved))
 }

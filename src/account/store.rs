@@ -610,16 +610,25 @@ pub(crate) async fn set_enrolled_factors<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// Whether the mailbox alone was enough to set the present password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MailedPassword {
+    /// As before.
+    Unchanged,
+    No,
+    Since(Timestamp),
+}
+
 /// Replaces the password in `row` with a new one, and ends all sessions by increasing the epoch.
 /// Returns false if the stored hash or the epoch changed in the meantime. The reason may be another
 /// new password, or anything else that ended the requesting session. If `signs_in_at` is set, the
-/// change also completes a sign-in. `by_session` is true if a full session makes it.
+/// change also completes a sign-in. `mailed` says what is known about the mailbox afterwards.
 pub(crate) async fn change_password<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
     new: StoredPassword,
     signs_in_at: Option<Timestamp>,
-    by_session: bool,
+    mailed: MailedPassword,
 ) -> Result<bool, DbErr> {
     let unchanged = match &row.password_hash {
         Some(hash) => account::Column::PasswordHash.eq(hash),
@@ -629,9 +638,13 @@ pub(crate) async fn change_password<C: ConnectionTrait>(
     if let Some(at) = signs_in_at {
         update = update.col_expr(account::Column::LastLoginAt, Expr::value(Some(at)));
     }
-    if by_session {
-        // A complete sign-in was needed for this, so the mailbox alone was not enough.
-        update = update.col_expr(account::Column::PasswordMailedAt, Expr::value(None::<i64>));
+    let mailed_at = match mailed {
+        MailedPassword::Unchanged => None,
+        MailedPassword::No => Some(None),
+        MailedPassword::Since(at) => Some(Some(at)),
+    };
+    if let Some(at) = mailed_at {
+        update = update.col_expr(account::Column::PasswordMailedAt, Expr::value(at));
     }
     let updated = update
         .col_expr(account::Column::PasswordHash, Expr::value(new.hash))
@@ -664,6 +677,7 @@ pub(crate) async fn reset_password<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
     new: StoredPassword,
+    further: bool,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
     use account::Column;
@@ -681,7 +695,6 @@ pub(crate) async fn reset_password<C: ConnectionTrait>(
         .col_expr(Column::PasswordPepper, Expr::value(new.pepper))
         .col_expr(Column::MustChangePassword, Expr::value(false))
         .col_expr(Column::LastLoginAt, Expr::value(Some(now)))
-        .col_expr(Column::PasswordMailedAt, Expr::value(Some(now)))
         .col_expr(Column::Epoch, Expr::col(Column::Epoch).add(1))
         .filter(Column::Id.eq(row.id))
         .filter(Column::DeletedAt.is_null())
@@ -689,6 +702,10 @@ pub(crate) async fn reset_password<C: ConnectionTrait>(
         .filter(Column::Email.eq(row.email.as_deref()))
         .filter(hash)
         .filter(last_login);
+    if !further {
+        // Mailed codes go to the main address. So the mailbox would prove the same thing twice.
+        update = update.col_expr(Column::PasswordMailedAt, Expr::value(Some(now)));
+    }
     if row.verified_at.is_none() {
         update = update
             .col_expr(Column::VerifiedAt, Expr::value(Some(now)))

@@ -149,6 +149,19 @@ impl Ticket {
         store::settle(txn, std::iter::once(&self.own), Outcome::Succeeded).await
     }
 
+    /// Reports that it was right but proves too little, in the transaction of what follows from it. The
+    /// attempt is removed, and the failures of its subject count on.
+    ///
+    /// # Errors
+    /// As [`succeeded`](Self::succeeded).
+    pub(crate) async fn taken_back(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
+        if !self.counts() {
+            return Err(DbErr::Custom("a refused attempt cannot succeed".to_owned()));
+        }
+        self.reported.store(true, Ordering::Relaxed);
+        store::withdraw(txn, self.rows()).await
+    }
+
     /// Ends the attempt after the transaction of [`failed`](Self::failed) has committed.
     pub(crate) fn end_failed(mut self) {
         self.over = true;

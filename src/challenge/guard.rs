@@ -16,7 +16,6 @@ use crate::guard::service::{Admit, Admitting, Guarded};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
 use crate::one_time::{self, Challenge};
 
 /// A purpose of your application, as a type.
@@ -73,9 +72,7 @@ struct Spent {
 async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError> {
     let request_identity = RequestIdentity::of(&parts.extensions)?;
     let resolved = request_identity.resolve().await?;
-    if let Resolved::Full(identity) = resolved
-        && identity.is_superseded()
-    {
+    if resolved.is_superseded() {
         return Err(AuthError::superseded());
     }
     let nobody = || AuthError::NotSignedIn(resolved.not_signed_in());

@@ -209,9 +209,9 @@ macro_rules! unfinished_holders {
         impl From<&$session> for Holder {
             fn from(session: &$session) -> Self {
                 let account = Some(session.account().clone());
-                // None of these keeps its old rights: the session that replaces it ends it
-                // immediately.
-                Self { session_id: session.id(), account, superseded: false }
+                // Most of these keep no old rights: the session that replaces them ends them
+                // immediately. But a full session may have to set up a factor meanwhile.
+                Self { session_id: session.id(), account, superseded: session.state.ended.is_some() }
             }
         }
     )+ };
@@ -221,7 +221,7 @@ unfinished_holders!(PendingSession, EnrolmentSession, PasswordChangeSession);
 
 impl From<&Visitor> for Holder {
     fn from(visitor: &Visitor) -> Self {
-        let superseded = visitor.identity().is_some_and(Identity::is_superseded);
+        let superseded = visitor.resolved().is_superseded();
         let account = visitor.resolved().account().cloned();
         Self { session_id: visitor.session_id(), account, superseded }
     }

@@ -359,7 +359,7 @@ impl Contact<'_> {
     ) -> Result<(), ContactError> {
         let context = self.auth.context();
         recent_factor::<ContactError>(context, identity)?;
-        self.check_codes_of(channel, identity)?;
+        self.check_second_factor(identity)?;
         let invalid = |field| ContactError::Invalid(vec![field]);
         let address = channel.parse_field(new).map_err(invalid)?;
         let account = identity.account();
@@ -417,15 +417,13 @@ impl Contact<'_> {
         })
     }
 
-    /// If codes by this channel are a second factor of the account, a change of the address replaces that
-    /// factor. So it needs a recent second factor. Otherwise a thief of a session and of the password could
-    /// let the codes come to them.
-    fn check_codes_of(
+    /// If the account has second factors, a change of the address needs a recent one. Otherwise a thief of
+    /// a session and of the password could let codes come to them, which are a factor or prove the mailbox.
+    fn check_second_factor(
         &self,
-        channel: Channel,
         identity: &AccountOwner<owner::Contact>,
     ) -> Result<(), ContactError> {
-        if !identity.account().enrolled_factors().contains(channel.codes()) {
+        if identity.account().enrolled_factors().is_empty() {
             return Ok(());
         }
         let owner = FactorOwner::of(identity.identity());

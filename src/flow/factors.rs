@@ -85,7 +85,27 @@ pub(crate) fn require_factor(
     owner: &FactorOwner,
     factor: Factor,
 ) -> Result<(), AuthError> {
-    require(auth, owner, [factor].into_iter().collect())
+    let (context, age) = (auth.context(), auth.context().config.session.recent_factor);
+    check_session(owner)?;
+    // It need not be a factor of the account yet.
+    let passed = owner.passed().passed_at(factor);
+    if passed.is_some_and(|at| context.now().since(at) < age) {
+        return Ok(());
+    }
+    let step_up = StepUp { factors: vec![factor], max_age: Some(age), ..StepUp::default() };
+    Err(AuthError::StepUp(step_up))
+}
+
+/// Checks that a session may change the factors of its account.
+fn check_session(asks: &FactorOwner) -> Result<(), AuthError> {
+    if asks.is_superseded() {
+        return Err(AuthError::superseded());
+    }
+    if asks.identity().is_none() && asks.is_limited() {
+        // A session that was limited, for example for another program, must not become the owner.
+        return Err(AuthError::LimitedSession(owner::Factors::TEXT));
+    }
+    Ok(())
 }
 
 /// Checks that one of these factors was proved recently, or any factor if there are none.
@@ -95,13 +115,7 @@ fn require(
     accepted: EnrolledFactors,
 ) -> Result<(), AuthError> {
     let (context, age) = (auth.context(), auth.context().config.session.recent_factor);
-    if asks.is_superseded() {
-        return Err(AuthError::superseded());
-    }
-    if asks.identity().is_none() && asks.is_limited() {
-        // A session that was limited, for example for another program, must not become the owner.
-        return Err(AuthError::LimitedSession(owner::Factors::TEXT));
-    }
+    check_session(asks)?;
     let Some(identity) = asks.identity() else {
         // A sign-in that must set up a factor has no identity that a requirement could check.
         let passed = asks.passed().iter();

@@ -396,12 +396,9 @@ pub(crate) fn replaces(before: &Resolved, account: Option<AccountId>) -> Option<
         Resolved::Pending(session) => (&session.state, same(session.account().id())),
         Resolved::PasswordChange(session) => (&session.state, same(session.account().id())),
         Resolved::Enrolment(session) => (&session.state, same(session.account().id())),
-        Resolved::Full(identity) => {
-            let same = same(identity.account().id()) && !identity.is_superseded();
-            (&identity.session().state, same)
-        }
+        Resolved::Full(identity) => (&identity.session().state, same(identity.account().id())),
     };
-    let lineage_id = goes_on.then_some(state.lineage_id);
+    let lineage_id = (goes_on && !before.is_superseded()).then_some(state.lineage_id);
     Some(Replaces { id: state.id, lineage_id, promotes: false })
 }
 

@@ -24,7 +24,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::clock::Timestamp;
 use crate::base::factor::Factor;
 use crate::base::problem::Rejection;
 use crate::identity::resolved::Rights;
@@ -536,21 +535,16 @@ fn some(
     if parts.is_empty() { Err(RequirementError::Empty) } else { Ok(parts) }
 }
 
-/// Returns when this factor was last passed. Without a factor, returns when any was last passed.
-fn passed_at(identity: &Identity, factor: Option<Factor>) -> Option<Timestamp> {
-    let factors = identity.session().factors();
-    factor.map_or_else(|| factors.latest(), |factor| factors.passed_at(factor))
-}
-
 /// True if the factor was passed, and less than `within` ago. If a clock was set back, this time
 /// can be in the future. It then counts as just now.
 fn passed(identity: &Identity, factor: Option<Factor>, within: Option<Duration>) -> bool {
-    passed_at(identity, factor)
+    identity
+        .passed_at(factor)
         .is_some_and(|at| within.is_none_or(|age| identity.resolved_at().since(at) < age))
 }
 
 fn because_factor(factor: Option<Factor>, identity: &Identity) -> String {
-    match passed_at(identity, factor) {
+    match identity.passed_at(factor) {
         Some(at) => {
             format!("it was passed {} s ago", identity.resolved_at().since(at).as_secs())
         }
@@ -642,8 +636,8 @@ impl fmt::Debug for Requirement {
 /// Returns the step-up by this factor or, without one, by any factor of the account.
 fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Duration>) -> StepUp {
     let enrolled = identity.account().enrolled_factors();
-    // A password is no second factor, so the row does not list it. Neither does it list a code that
-    // can be sent although the account does not use it as a second factor. They are offered if the
+    // A password is no second factor, so the row does not list it. Neither does it list a mailed code
+    // that can be sent although the account does not use it as a second factor. They are offered if the
     // requirement names them, or if this session has proved them before.
     let has = |candidate: Factor| {
         let account = identity.account();
@@ -653,9 +647,6 @@ fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Durat
             Factor::MailedCode => {
                 enrolled.contains(candidate)
                     || named && account.is_verified() && account.email().is_some()
-            }
-            Factor::TextedCode => {
-                enrolled.contains(candidate) || named && account.phone().is_some()
             }
             _ => enrolled.contains(candidate),
         }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use super::error::NotSignedIn;
 use crate::account::Account;
 use crate::base::clock::Timestamp;
+use crate::base::factor::Factor;
 use crate::base::id::SessionId;
 use crate::context::Context;
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet, parse_list};
-#[cfg(feature = "routes")]
-use crate::session::Stage;
 use crate::session::{
-    AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session,
+    AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session, Stage,
 };
 
 /// Who sent a request: the session, the account and its grants, as one statement read them.
@@ -126,8 +125,19 @@ impl Identity {
             return false;
         }
         let max_age = context.config.session.recent_factor;
-        let latest = self.session().factors().latest();
+        let latest = self.passed_at(None);
         latest.is_some_and(|at| context.now().since(at) < max_age)
+    }
+
+    /// Returns when this factor, or without one any factor, was last passed and counts. A texted code
+    /// counts only if it is a second factor of the account. A phone number signs nobody in, so its
+    /// holder must not get what belongs to the owner. A mailbox can replace the password anyway.
+    pub(crate) fn passed_at(&self, factor: Option<Factor>) -> Option<Timestamp> {
+        let enrolled = self.account().enrolled_factors();
+        let counts = |one: Factor| one != Factor::TextedCode || enrolled.contains(one);
+        let passed = self.session().factors().iter();
+        let passed = passed.filter(|(one, _)| factor.is_none_or(|it| it == *one) && counts(*one));
+        passed.map(|(_, at)| at).max()
     }
 
     /// Returns the ids on which a permission is granted, to filter a list in SQL. `doc:edit` may be
@@ -264,6 +274,34 @@ impl Resolved {
             Self::PasswordChange(session) => Some(session.account()),
             Self::Enrolment(session) => Some(session.account()),
             Self::Full(identity) => Some(identity.account()),
+        }
+    }
+
+    /// Returns the account and the id of a session whose sign-in was complete. Such a session may have
+    /// to set up a second factor meanwhile, because its account got a role. It still belongs to the owner.
+    pub(crate) fn signed_in(&self) -> Option<(&Account, SessionId)> {
+        match self {
+            Self::Full(identity) => Some((identity.account(), identity.session().id())),
+            Self::Enrolment(session) if session.state.stage == Stage::Full => {
+                Some((session.account(), session.id()))
+            }
+            Self::Nobody(_)
+            | Self::Anonymous(_)
+            | Self::Pending(_)
+            | Self::PasswordChange(_)
+            | Self::Enrolment(_) => None,
+        }
+    }
+
+    /// True if a step-up has replaced this session. It only lets requests finish that other tabs have
+    /// already sent.
+    pub(crate) fn is_superseded(&self) -> bool {
+        match self {
+            Self::Full(identity) => identity.is_superseded(),
+            Self::Enrolment(session) => session.state.ended.is_some(),
+            Self::Nobody(_) | Self::Anonymous(_) | Self::Pending(_) | Self::PasswordChange(_) => {
+                false
+            }
         }
     }
 

@@ -54,6 +54,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::account::entity::account;
+use crate::account::store::MailedPassword;
 use crate::account::{Account, StoredPassword, store as account_store};
 use crate::attempt::Ticket;
 use crate::audit_log;
@@ -392,6 +393,25 @@ impl PasswordChange<'_> {
         })
     }
 
+    /// Returns whether the mailbox alone was enough to set this password. A sign-in that must set a new
+    /// one leaves it as it was.
+    fn mailed(&self, asking: &Asking<'_>, current: bool) -> MailedPassword {
+        if asking.state.stage != Stage::Full {
+            return MailedPassword::Unchanged;
+        }
+        let recent = self.auth.context().config.session.recent_factor;
+        let by_mail = |factor| factor == Factor::MailedCode;
+        let passed = || asking.state.factors.iter();
+        if !current && !passed().any(|(one, at)| !by_mail(one) && asking.now.since(at) < recent) {
+            return MailedPassword::Since(asking.now);
+        }
+        // The password may itself come from the mailbox.
+        match passed().any(|(one, _)| !by_mail(one) && one != Factor::Password) {
+            true => MailedPassword::No,
+            false => MailedPassword::Unchanged,
+        }
+    }
+
     /// Writes the change and everything that follows from it.
     async fn write(
         &self,
@@ -421,14 +441,13 @@ impl PasswordChange<'_> {
             at: now,
         };
         let signs_in_at = next.signs_in().then_some(now);
-        let by_session = asking.state.stage == Stage::Full;
+        let mailed = self.mailed(asking, ticket.is_some());
         transaction!(context.db(), |txn| {
             hooks.before_password_change(change, txn).await?;
             // This replaces only the hash that was compared. If another request changed it
             // meanwhile, the transaction fails and nothing is changed.
-            if !account_store::change_password(txn, row, hashed.clone(), signs_in_at, by_session)
-                .await?
-            {
+            let hashed = hashed.clone();
+            if !account_store::change_password(txn, row, hashed, signs_in_at, mailed).await? {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
             one_time::end_by_session(txn, account, now).await?;

@@ -381,7 +381,8 @@ impl PasswordReset<'_> {
             }
             hooks.before_password_change(change, txn).await?;
             let names = NamesBefore::read(self.auth, txn, row.id).await?;
-            if !account_store::reset_password(txn, &row, hashed.clone(), now).await? {
+            let further = challenge.data().is_some();
+            if !account_store::reset_password(txn, &row, hashed.clone(), further, now).await? {
                 return Err(PasswordResetError::InvalidToken);
             }
             let epoch = account_store::epoch_of(txn, row.id).await?;

@@ -293,6 +293,7 @@ type Boxed<'f, T> = Pin<Box<dyn Future<Output = Result<T, SecondFactorError>> + 
 /// A code that was found right, in its attempt.
 struct Right {
     code: RightCode,
+    factor: Factor,
     ticket: Ticket,
     row: account::Model,
     demands: Demands,
@@ -498,7 +499,7 @@ impl SecondFactor<'_> {
             (Use::StepUp, _) => EnrolledFactors(row.enrolled_factors).contains(code.factor()),
         };
         match found.filter(|_| accepted && ticket.counts()) {
-            Some(code) => Ok(Right { code, ticket, row, demands }),
+            Some(right) => Ok(Right { code: right, factor: code.factor(), ticket, row, demands }),
             None => {
                 let failure = self.failure(&row, session, client);
                 self.auth.attempts().fail(ticket, &failure).await?;
@@ -552,7 +553,11 @@ impl Right {
             RightCode::Sent(right) => right.spend(txn, now).await?.then_some(None),
         };
         let recovery_codes_left = recovery_codes_left.ok_or(SecondFactorError::WrongCode)?;
-        self.ticket.succeeded(txn).await?;
+        // A code that is no second factor of the account must not end the count of guesses at one that is.
+        match self.demands.accepts(self.factor) {
+            true => self.ticket.succeeded(txn).await?,
+            false => self.ticket.taken_back(txn).await?,
+        }
         Ok(Spent { recovery_codes_left })
     }
 }

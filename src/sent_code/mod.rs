@@ -88,7 +88,7 @@
 
 use std::time::Duration;
 
-use crate::account::enrolled::{ChangingFactors, FactorChange, store as enrolled_store};
+use crate::account::enrolled::{ChangingFactors, FactorChange};
 use crate::account::entity::account;
 use crate::account::{Account, LoginId, has_unproved_mailbox, store as account_store};
 use crate::audit_log;
@@ -382,9 +382,6 @@ impl SentCodes<'_> {
             if matches!(change, FactorChange::Added(_)) && has_unproved_mailbox(txn, row.id).await?
             {
                 return Err(SentCodeError::AddressNotProved);
-            }
-            if matches!(change, FactorChange::Added(_)) {
-                enrolled_store::set_sent_codes_epoch(txn, row.id, epoch).await?;
             }
             let changed = Changed { row, enrolled, epoch, passed: passed.clone() };
             Ok::<_, SentCodeError>(owner.go_on(self.auth, txn, changed, client).await?)

@@ -218,9 +218,7 @@ impl Verification<'_> {
         let before = request_identity.replaced().await?;
         // A replaced session must not count as no session. Otherwise the account would be handed
         // over, and everything that its owner has set would be deleted.
-        if let Resolved::Full(identity) = before
-            && identity.is_superseded()
-        {
+        if before.is_superseded() {
             return Err(AuthError::superseded());
         }
         self.before = Some(before.clone());
@@ -413,22 +411,22 @@ impl Verification<'_> {
     }
 
     fn own_address(&self) -> Option<&str> {
-        match &self.before {
-            Some(Resolved::Full(identity)) => identity.account().email(),
-            _ => None,
-        }
+        self.before.as_ref()?.signed_in()?.0.email()
     }
 
     /// Returns true if the request comes from the browser that registered: it has a session of the
     /// account, or is the visitor who created it.
     fn recognizes(&self, row: &account::Model) -> bool {
-        match &self.before {
-            Some(Resolved::Full(identity)) => identity.account().id() == row.id,
-            Some(Resolved::Anonymous(session)) => {
-                row.registered_lineage_id == Some(session.lineage_id())
-            }
-            _ => false,
+        if let Some(Resolved::Anonymous(session)) = &self.before {
+            return row.registered_lineage_id == Some(session.lineage_id());
         }
+        self.own_session(row).is_some()
+    }
+
+    /// Returns the session of the request, if it is one of this account.
+    fn own_session(&self, row: &account::Model) -> Option<SessionId> {
+        let (account, session) = self.before.as_ref()?.signed_in()?;
+        (account.id() == row.id).then_some(session)
     }
 
     /// Returns true if the request contains the account's password. This counts as an attempt at
@@ -479,13 +477,7 @@ impl Verification<'_> {
         let event = Event::new(EventKind::AddressVerified, context.now())
             .account(row.id)
             .from_client(client);
-        let session_id = match &self.before {
-            Some(Resolved::Full(identity)) if identity.account().id() == row.id => {
-                Some(identity.session().id())
-            }
-            _ => None,
-        };
-        let change = self.proving(session_id, client, event.at);
+        let change = self.proving(self.own_session(row), client, event.at);
         let username = claiming(row, || {
             let event = &event;
             async move {

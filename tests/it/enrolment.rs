@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use portcullis::account::FurtherName;
 use portcullis::hook::{HookResult, Hooks, SigningIn};
 use portcullis::login::{Credentials, LoginOutcome};
 use portcullis::permission::RoleDefinition;
@@ -154,6 +155,55 @@ on_every_database! {
         assert_eq!(confirm(&probe, &mut browser, new).await["result"], "session");
         assert_eq!(browser.get("/me").await.status, 200);
         assert_eq!(sign_ins(&probe).await, before, "it was a sign-in before");
+    }
+
+    async fn a_session_whose_role_came_later_is_still_the_browser_that_registered(probe: Probe) {
+        for with_code in [false, true] {
+            let name = if with_code { "bob" } else { "alice" };
+            let email = format!("{name}@example.com");
+            let mut browser = probe.browser().await;
+            let body = json!({ "username": name, "email": email, "password": PASSWORD });
+            assert_eq!(browser.post("/auth/register", body).await.status, 201);
+            let account = probe.auth.accounts().find_by_login(name).await.expect("it answers");
+            require(&probe.auth, &account.expect("an account")).await;
+            check(&browser.get("/me").await, 401, "enrolment_required");
+            let mail = crate::verification::asked(&probe, &email).await;
+            let proof = match with_code {
+                false => json!({ "token": crate::verification::token_of(&mail) }),
+                true => json!({ "code": crate::verification::code_of(&mail) }),
+            };
+            let answer = browser.post("/auth/verification/confirm", proof).await;
+            assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("verified")), "{}", answer.text);
+            // The password is still the one of the owner.
+            let answer = browser.stranger().login(name, PASSWORD).await;
+            assert_eq!(answer.json()["result"], "enrolment_required", "{}", answer.text);
+        }
+    }
+
+    async fn a_further_address_that_nobody_has_verified_stops_nobody(probe: Probe) {
+        let (account, mut browser) = admin(&probe).await;
+        let further = FurtherName::email("work@example.com");
+        probe.auth.accounts().add_name(account.id(), further).await.expect("it is added");
+        assert_eq!(result(&mut browser).await, "enrolment_required");
+        probe.clock.advance(MINUTE);
+        prove_mailbox(&probe, &mut browser).await;
+        let new = start(&mut browser, "phone").await;
+        assert_eq!(confirm(&probe, &mut browser, new).await["result"], "session");
+    }
+
+    async fn what_lingers_of_a_session_whose_role_came_later_does_nothing_that_lasts(probe: Probe) {
+        let (alice, mut browser) = probe.signed_in("alice").await;
+        let lineage = browser.get("/lineage").await.text;
+        let mut old = browser.clone();
+        let answer = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        require(&probe.auth, &alice).await;
+        check(&old.get("/me").await, 401, "enrolment_required");
+        assert_eq!(result(&mut old).await, "enrolment_required");
+        probe.auth.roles().revoke(alice.id(), "admin").await.expect("it is revoked");
+        assert_eq!(old.login("alice", PASSWORD).await.json()["result"], "session");
+        assert_ne!(old.get("/lineage").await.text, lineage, "the other session has it");
+        assert_eq!(browser.get("/lineage").await.text, lineage);
     }
 
     async fn a_thief_of_the_password_cannot_set_up_the_required_factor(probe: Probe) {

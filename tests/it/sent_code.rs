@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use portcullis::account::NewAccount;
+use portcullis::account::{FurtherName, NewAccount};
 use portcullis::config::{AttemptKind, AttemptOverrides};
 use portcullis::login::Credentials;
 use portcullis::rate_limit::Quota;
@@ -289,7 +289,6 @@ on_every_database! {
         let refused = thief.post("/auth/email", email.clone()).await;
         check(&refused, 401, "insufficient_user_authentication");
         assert_eq!(refused.json()["factors"], json!(["mailed_code"]));
-        // The number is no factor, so a recent password is enough for it.
         prove_mailbox(&probe, &mut thief).await;
         assert_eq!(thief.post("/auth/email", email).await.status, 202);
         let sent = probe.mail().await;
@@ -506,7 +505,7 @@ on_every_database! {
         probe.clock.advance(MINUTE);
         let sent = ask_second(&probe, &mut other).await;
         assert_eq!(verify_mailed(&mut other, &sent).await.status, 200);
-        // A password that was set in a complete session is not one that came by mail.
+        // A password that needed only the mailed one before still comes from the mailbox.
         reset_password(&probe, &mut other.stranger()).await;
         probe.auth.accounts().set_enrolled_factors(account.id(), []).await.expect("set");
         assert_eq!(other.login("alice", NEW).await.status, 200);
@@ -516,8 +515,168 @@ on_every_database! {
         probe.auth.accounts().set_enrolled_factors(account.id(), mailed).await.expect("set");
         probe.clock.advance(MINUTE);
         let mut other = waiting(&browser, "alice", PASSWORD).await;
+        let asked = other.post("/auth/second-factor/challenge", json!({ "method": "mailed_code" })).await;
+        check(&asked, 403, "mailed_code_after_reset");
+    }
+
+    async fn a_password_that_the_mailbox_alone_has_set_is_one_that_came_by_mail(probe: Probe) {
+        let (_, browser) = member(&probe, "alice").await;
+        for (current, refused) in [(false, true), (true, false)] {
+            let mut thief = browser.stranger();
+            mail_sign_in(&probe, &mut thief, "alice").await;
+            let mut change = json!({ "new_password": if current { PASSWORD } else { NEW } });
+            if current {
+                change["current_password"] = json!(NEW);
+            }
+            assert_eq!(thief.put("/auth/password", change).await.status, 200);
+            probe.clock.advance(MINUTE);
+            prove_mailbox(&probe, &mut thief).await;
+            let answer = thief.post("/auth/sent-codes", json!({ "method": "mailed_code" })).await;
+            match refused {
+                true => check(&answer, 403, "mailed_code_after_reset"),
+                // A day later, with the password that was known before.
+                false => assert_eq!(answer.status, 200, "{}", answer.text),
+            }
+            probe.clock.advance(24 * 60 * MINUTE);
+        }
+    }
+
+    async fn a_reset_through_a_further_address_says_nothing_about_the_mailbox(probe: Probe) {
+        let (account, browser) = person(&probe, "alice").await;
+        let further = FurtherName::email("work@example.com").verified();
+        probe.auth.accounts().add_name(account.id(), further).await.expect("it is added");
+        let mut other = browser.stranger();
+        let forgot = json!({ "login": "work@example.com" });
+        assert_eq!(other.post("/auth/password/forgot", forgot).await.status, 202);
+        let sent = probe.mail().await;
+        let reset = |mail: &&portcullis::Message| mail.kind == MessageKind::PasswordReset;
+        let mail = sent.iter().rev().find(reset).expect("a mail");
+        assert_eq!(mail.to.as_str(), "work@example.com");
+        let (_, token) = mail.value("link").expect("a link").split_once("#token=").expect("a token");
+        let body = json!({ "token": token, "password": NEW });
+        assert!(other.post("/auth/password/reset", body).await.status < 300);
+        probe.clock.advance(MINUTE);
+        let mut other = waiting(&browser, "alice", NEW).await;
         let sent = ask_second(&probe, &mut other).await;
         assert_eq!(verify_mailed(&mut other, &sent).await.status, 200);
+    }
+
+    async fn a_texted_code_that_is_no_factor_opens_nothing_that_belongs_to_the_owner(probe: Probe) {
+        let mut probe = probe;
+        let texts = probe.notifier.clone();
+        probe.auth = probe.rebuilt(|builder| builder.text_messages(texts));
+        let (_, mut browser) = member(&probe, "alice").await;
+        assert_eq!(browser.post("/auth/phone", json!({ "phone": "+4915112345678" })).await.status, 202);
+        let sent = probe.mail().await;
+        let asks = |mail: &&portcullis::Message| mail.kind == MessageKind::PhoneChangeConfirm;
+        let number = sent.iter().find(asks).expect("a text").value("code").expect("a code").to_owned();
+        assert_eq!(browser.post("/auth/phone/confirm", json!({ "code": number })).await.status, 200);
+        // A thief has the session and the phone.
+        probe.clock.advance(6 * MINUTE);
+        let texted = ask(&probe, &mut browser, "/auth/reauthenticate/challenge", "texted_code").await;
+        assert_eq!(browser.post("/auth/reauthenticate", body("texted_code", &texted)).await.status, 200);
+        let change = json!({ "new_password": NEW });
+        let refused = browser.put("/auth/password", change.clone()).await;
+        check(&refused, 401, "insufficient_user_authentication");
+        assert_eq!(refused.json()["factors"], json!(["password"]), "{}", refused.text);
+        let email = json!({ "email": "thief@example.com" });
+        check(&browser.post("/auth/email", email.clone()).await, 401, "insufficient_user_authentication");
+        check(&browser.post("/auth/totp", json!({ "name": "thief" })).await, 401, "insufficient_user_authentication");
+        // With the mailbox, the owner makes it a second factor. Then it counts.
+        prove_mailbox(&probe, &mut browser).await;
+        let method = json!({ "method": "texted_code" });
+        assert_eq!(browser.post("/auth/sent-codes", method).await.status, 200);
+        probe.clock.advance(6 * MINUTE);
+        check(&browser.post("/auth/email", email.clone()).await, 401, "insufficient_user_authentication");
+        let texted = ask(&probe, &mut browser, "/auth/reauthenticate/challenge", "texted_code").await;
+        assert_eq!(browser.post("/auth/reauthenticate", body("texted_code", &texted)).await.status, 200);
+        assert_eq!(browser.post("/auth/email", email).await.status, 202);
+    }
+
+    async fn a_code_that_is_no_factor_ends_no_count_of_wrong_ones(probe: Probe) {
+        let probe = probe.configured(|config| {
+            let mut own = AttemptOverrides::default();
+            own.first_delay = Some(Duration::ZERO);
+            config.attempts.kinds.insert(AttemptKind::SecondFactor, own);
+        });
+        let (_, mut browser) = member(&probe, "alice").await;
+        prove_mailbox(&probe, &mut browser).await;
+        let (_, secret) = enrol(&probe, &mut browser, "phone").await;
+        for number in 0..15 {
+            if number == 10 {
+                probe.clock.advance(MINUTE);
+                prove_mailbox(&probe, &mut browser).await;
+            }
+            check(&browser.post("/auth/reauthenticate", body("totp", "00000")).await, 403, "wrong_code");
+        }
+        probe.clock.advance(MINUTE);
+        let right = body("totp", &code(&probe, &secret));
+        check(&browser.post("/auth/reauthenticate", right).await, 403, "wrong_code");
+        // A code of the authenticator ends the count.
+        probe.clock.advance(12 * 60 * MINUTE);
+        for _ in 0..2 {
+            for _ in 0..14 {
+                let wrong = browser.post("/auth/reauthenticate", body("totp", "00000")).await;
+                assert_eq!(wrong.code(), "wrong_code");
+            }
+            probe.clock.advance(MINUTE);
+            let right = body("totp", &code(&probe, &secret));
+            let answer = browser.post("/auth/reauthenticate", right).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+        }
+    }
+
+    async fn a_change_of_an_address_needs_a_second_factor_if_there_is_one(probe: Probe) {
+        let mut probe = probe;
+        let texts = probe.notifier.clone();
+        probe.auth = probe.rebuilt(|builder| builder.text_messages(texts));
+        let (_, browser, secret) = crate::totp::person(&probe, "alice").await;
+        let mut thief = browser.clone();
+        probe.clock.advance(6 * MINUTE);
+        assert_eq!(thief.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await.status, 200);
+        let (email, phone) = (json!({ "email": "thief@example.com" }), json!({ "phone": "+4915112345678" }));
+        for (path, body) in [("/auth/email", &email), ("/auth/phone", &phone)] {
+            let refused = thief.post(path, body.clone()).await;
+            check(&refused, 401, "insufficient_user_authentication");
+            assert_eq!(refused.json()["factors"], json!(["totp"]));
+        }
+        let right = body("totp", &code(&probe, &secret));
+        assert_eq!(thief.post("/auth/reauthenticate", right).await.status, 200);
+        assert_eq!(thief.post("/auth/phone", phone).await.status, 202);
+        assert_eq!(thief.post("/auth/email", email).await.status, 202);
+    }
+
+    async fn an_undo_removes_each_factor_by_its_own_age(probe: Probe) {
+        let mut probe = probe;
+        let texts = probe.notifier.clone();
+        probe.auth = probe.rebuilt(|builder| builder.text_messages(texts));
+        let (account, mut browser) = person(&probe, "alice").await;
+        let code_for = async |kind: MessageKind| {
+            let sent = probe.mail().await;
+            let mail = sent.iter().rev().find(|mail| mail.kind == kind).expect("a message");
+            mail.value("code").expect("a code").to_owned()
+        };
+        assert_eq!(browser.post("/auth/email", json!({ "email": "thief@example.com" })).await.status, 202);
+        let code = code_for(MessageKind::EmailChangeConfirm).await;
+        assert_eq!(browser.post("/auth/email/confirm", json!({ "code": code })).await.status, 200);
+        // The thief adds texted codes, and a factor of the application.
+        probe.clock.advance(MINUTE);
+        prove_mailbox(&probe, &mut browser).await;
+        assert_eq!(browser.post("/auth/phone", json!({ "phone": "+4915112345678" })).await.status, 202);
+        let code = code_for(MessageKind::PhoneChangeConfirm).await;
+        assert_eq!(browser.post("/auth/phone/confirm", json!({ "code": code })).await.status, 200);
+        let texted = ask(&probe, &mut browser, "/auth/reauthenticate/challenge", "texted_code").await;
+        assert_eq!(browser.post("/auth/reauthenticate", body("texted_code", &texted)).await.status, 200);
+        assert_eq!(browser.post("/auth/sent-codes", json!({ "method": "texted_code" })).await.status, 200);
+        let all = [Factor::MailedCode, Factor::TextedCode, Factor::External];
+        probe.auth.accounts().set_enrolled_factors(account.id(), all).await.expect("they are set");
+        let sent = probe.mail().await;
+        let undo = sent.iter().rev().find(|mail| mail.kind == MessageKind::EmailChangedUndo).expect("a link");
+        let (_, token) = undo.value("link").expect("a link").split_once("#token=").expect("a token");
+        let owner = &mut browser.stranger();
+        assert_eq!(owner.post("/auth/email/undo", json!({ "token": token })).await.status, 204);
+        // The mailed codes were the owner's before, and go to the owner again.
+        assert_eq!(enrolled(&probe, &account).await, [Factor::MailedCode]);
     }
 
     async fn another_factor_is_enough_after_a_reset_and_the_rule_can_be_switched_off(probe: Probe) {
@@ -527,6 +686,15 @@ on_every_database! {
         reset_password(&probe, &mut browser.stranger()).await;
         let mut other = waiting(&browser, "alice", NEW).await;
         assert_eq!(verify(&mut other, &code(&probe, &secret)).await.status, 200);
+        // A password that is set with another factor does not come from the mailbox alone.
+        let mut changed = other.clone();
+        let change = json!({ "current_password": NEW, "new_password": PASSWORD });
+        assert_eq!(changed.put("/auth/password", change).await.status, 200);
+        probe.clock.advance(MINUTE);
+        let mut other = waiting(&browser, "alice", PASSWORD).await;
+        let sent = ask_second(&probe, &mut other).await;
+        assert_eq!(verify_mailed(&mut other, &sent).await.status, 200);
+        reset_password(&probe, &mut browser.stranger()).await;
         let probe = probe.configured(|config| config.factor.mailed_code_after_reset = Duration::ZERO);
         let other = probe.browser().await;
         probe.clock.advance(MINUTE);

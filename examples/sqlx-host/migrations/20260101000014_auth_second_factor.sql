@@ -31,7 +31,7 @@ ALTER TABLE "auth_account" ADD COLUMN "password_mailed_at" bigint NULL;
 
 ALTER TABLE "auth_account" ADD COLUMN "enrolment_due_at" bigint NULL;
 
-ALTER TABLE "auth_account" ADD COLUMN "sent_codes_epoch" bigint NULL;
+ALTER TABLE "auth_account" ADD COLUMN "factor_epochs" varchar NULL;
 
 CREATE INDEX "auth_totp_account_id" ON "auth_totp" ("account_id");
 

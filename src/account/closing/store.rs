@@ -176,7 +176,7 @@ pub(crate) async fn empty<C: ConnectionTrait>(
         .col_expr(Column::LastLoginAt, no_time())
         .col_expr(Column::PasswordMailedAt, no_time())
         .col_expr(Column::EnrolmentDueAt, no_time())
-        .col_expr(Column::SentCodesEpoch, no_time())
+        .col_expr(Column::FactorEpochs, Expr::value(None::<String>))
         .col_expr(Column::DeletedAt, once(Column::DeletedAt).into())
         .col_expr(Column::ErasedAt, once(Column::ErasedAt).into())
         .col_expr(Column::EraseAt, no_time())

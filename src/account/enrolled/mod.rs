@@ -65,13 +65,14 @@ impl ChangingFactors<'_> {
         // What goes with the last factor of another kind.
         changes.extend(differences(row, enrolled).filter(|also| *also != change));
         tell(txn, context, row, &changes, Some(client)).await?;
+        store::set_epochs(txn, row, added(row, enrolled), row.epoch + 1).await?;
         store::forget(txn, row.id, enrolled).await?;
         Ok(Some(row.epoch + 1))
     }
 }
 
-/// Records that the account in `row` now has these second factors, and deletes what was stored for
-/// the others. Notifies its owner of each factor that was added or removed.
+/// Records that the account in `row` now has these second factors, in the next epoch, and deletes what
+/// was stored for the others. Notifies its owner of each factor that was added or removed.
 pub(crate) async fn factors_set(
     txn: &Txn<'_>,
     context: &Context,
@@ -80,6 +81,7 @@ pub(crate) async fn factors_set(
 ) -> Result<(), DbErr> {
     let changes: Vec<_> = differences(row, enrolled).collect();
     tell(txn, context, row, &changes, None).await?;
+    store::set_epochs(txn, row, added(row, enrolled), row.epoch + 1).await?;
     store::forget(txn, row.id, enrolled).await
 }
 
@@ -138,6 +140,11 @@ pub(crate) async fn removed_since(
         tell(txn, context, &row, &changes, None).await?;
     }
     store::forget(txn, id, left).await
+}
+
+fn added(row: &account::Model, enrolled: EnrolledFactors) -> impl Iterator<Item = Factor> {
+    let before = EnrolledFactors(row.enrolled_factors);
+    enrolled.iter().filter(move |factor| !before.contains(*factor))
 }
 
 /// Returns which factors differ from those in the row.

@@ -6,7 +6,8 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, QueryFilter};
 
 use crate::account::entity::account;
 use crate::account::store::{changing, recording};
-use crate::base::factor::{EnrolledFactors, Factor};
+use crate::base::clock::Timestamp;
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::AccountId;
 
 /// The tables with the secrets of factors.
@@ -67,26 +68,50 @@ pub(super) async fn forget_since<C: ConnectionTrait>(
             left = left.left_without(factor);
         }
     }
-    if row.sent_codes_epoch.is_some_and(|epoch| epoch >= since) {
-        for factor in [Factor::MailedCode, Factor::TextedCode] {
-            if left.contains(factor) {
-                forgotten.push(factor);
-                left = left.left_without(factor);
-            }
+    for (factor, epoch) in FactorEpochs::of(row).0 {
+        if left.contains(factor) && epoch >= since {
+            forgotten.push(factor);
+            left = left.left_without(factor);
         }
     }
     Ok((left, forgotten))
 }
 
-/// Records in which epoch mailed or texted codes became a second factor.
-pub(crate) async fn set_sent_codes_epoch<C: ConnectionTrait>(
+/// In which epoch each factor was set up that has no rows of its own, as in the column: `m3x12`.
+struct FactorEpochs(Vec<(Factor, i64)>);
+
+impl FactorEpochs {
+    fn of(row: &account::Model) -> Self {
+        // The column has the form of the factors that a session has passed, with epochs for times.
+        let passed = PassedFactors::from_column(row.factor_epochs.as_deref().unwrap_or_default());
+        Self(passed.iter().map(|(factor, epoch)| (factor, epoch.as_millis())).collect())
+    }
+
+    fn to_column(&self) -> String {
+        let epochs = self.0.iter().map(|(factor, epoch)| (*factor, Timestamp::from_millis(*epoch)));
+        epochs.fold(PassedFactors::default(), |all, (factor, at)| all.with(factor, at)).to_column()
+    }
+}
+
+/// Records that the account has had these factors since the epoch `epoch`, those of them that have no
+/// rows of their own. The transaction has locked the row of the account.
+pub(super) async fn set_epochs<C: ConnectionTrait>(
     db: &C,
-    id: AccountId,
+    row: &account::Model,
+    added: impl Iterator<Item = Factor>,
     epoch: i64,
 ) -> Result<(), DbErr> {
+    let in_rows = |factor: Factor| TABLES.iter().any(|(one, _)| *one == factor);
+    let added: Vec<_> = added.filter(|factor| !in_rows(*factor)).collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let mut epochs = FactorEpochs::of(row);
+    epochs.0.retain(|(factor, _)| !added.contains(factor));
+    epochs.0.extend(added.into_iter().map(|factor| (factor, epoch)));
     recording()
-        .col_expr(account::Column::SentCodesEpoch, Expr::value(Some(epoch)))
-        .filter(account::Column::Id.eq(id))
+        .col_expr(account::Column::FactorEpochs, Expr::value(Some(epochs.to_column())))
+        .filter(account::Column::Id.eq(row.id))
         .exec(db)
         .await?;
     Ok(())
