@@ -24,11 +24,9 @@ pub enum AccountError {
         "this is the last account that may do everything; give this right to another one first"
     )]
     LastSuperuser,
-    /// A mail address of the account is not verified, so it may belong to another person. A factor
+    /// The main mail address of the account is not verified, so it may belong to another person. A factor
     /// that was enrolled before would lock that person out once they verify it.
-    #[error(
-        "verify or remove the account's unverified mail address before you enrol a second factor"
-    )]
+    #[error("verify the account's main mail address before you enrol a second factor")]
     AddressNotProved,
     /// A list was asked to continue at a place that no page has returned.
     #[error(transparent)]

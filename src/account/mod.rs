@@ -617,12 +617,12 @@ impl<'a> Accounts<'a> {
     /// not sign in. Ends the account's sessions and its outstanding codes and links. Notifies the
     /// owner of each factor that was added or removed.
     ///
-    /// No factor can be added while a mail address of the account is not verified. The person who
+    /// No factor can be added while the main mail address of the account is not verified. The person who
     /// verifies it owns the account, and an earlier factor might belong to a stranger.
     ///
     /// # Errors
     /// - [`AccountError::NotFound`]: the account does not exist or was deleted.
-    /// - [`AccountError::AddressNotProved`]: a mail address of the account is not verified.
+    /// - [`AccountError::AddressNotProved`]: the main mail address of the account is not verified.
     /// - [`AccountError::Fault`]: the infrastructure failed.
     pub async fn set_enrolled_factors(
         &self,

@@ -93,7 +93,7 @@
 //! | `invalid_reset_token` | 400 | the link is unknown, used or expired, or its account has changed; the answer does not say which |
 //! | `reset_token_used` | 409 | this browser set a password with this link less than a minute ago; the second password was not set |
 //! | `only_login_name` | 409 | this is the only name left to sign in with |
-//! | `address_not_proved` | 403 | verify the account's main address before you add names to the account. Verify all mail addresses of the account before you set up a second factor |
+//! | `address_not_proved` | 403 | verify the account's main address before you add names to the account. Verify it too before you set up a second factor |
 //! | `too_many_names` | 409 | the account has the maximum number of names |
 //! | `name_not_found` | 404 | the account has no such name; the answer is the same for a name of another account |
 //! | `own_address` | 409 | this is the account's main address or number: change it with its own route, it cannot be removed as a name |

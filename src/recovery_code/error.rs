@@ -17,7 +17,7 @@ pub enum RecoveryCodeError {
     /// The account has no other second factor that the codes could replace.
     #[error("set up another second factor first")]
     NoOtherFactor,
-    /// A mail address of the account is not verified. The person who verifies it owns the account.
+    /// The main mail address of the account is not verified. The person who verifies it owns the account.
     #[error("verify the mail address of the account first")]
     AddressNotProved,
     /// The session has ended, or the account was changed at the same time.

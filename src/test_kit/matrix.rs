@@ -420,9 +420,18 @@ fn named((name, states, all): &(String, Vec<usize>, usize)) -> String {
     } else {
         words.extend(stale.into_iter().map(state_name));
     }
-    match (fresh.len(), all_fresh) {
-        (count, true) if count == per_age => words.push("any factor fresh".to_owned()),
-        (count, false) if count == singles => words.push("one factor fresh".to_owned()),
+    // The one factor that is not among the fresh ones, if it is exactly one.
+    let mut others = (0..singles).filter(|one| !fresh.contains(&(per_age + 1 + one)));
+    let other = others.next().filter(|_| others.next().is_none()).map(|one| Factor::ALL[one]);
+    match (fresh.len(), all_fresh, other) {
+        (count, true, _) if count == per_age => words.push("any factor fresh".to_owned()),
+        (count, false, _) if count == singles => words.push("one factor fresh".to_owned()),
+        (_, true, Some(other)) => {
+            words.push(format!("any factor fresh, except {}", other.as_str()));
+        }
+        (_, false, Some(other)) => {
+            words.push(format!("one factor fresh, except {}", other.as_str()));
+        }
         _ => words.extend(fresh.into_iter().map(state_name)),
     }
     format!("{name}: {}", words.join(", "))

@@ -29,7 +29,7 @@ pub enum TotpError {
     /// A role of the account requires a stronger factor than this one, which must be set up first.
     #[error("a role of the account requires a stronger second factor")]
     TooWeak,
-    /// A mail address of the account is not verified. The person who verifies it owns the account.
+    /// The main mail address of the account is not verified. The person who verifies it owns the account.
     #[error("verify the mail address of the account first")]
     AddressNotProved,
     /// The name cannot be used.

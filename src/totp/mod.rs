@@ -32,7 +32,7 @@
 //! - A sign-in that [must set up a factor](crate::second_factor#roles-that-require-a-factor) can do so
 //!   too, and is complete then.
 //! - The last one cannot be removed while a role of the account requires a factor.
-//! - Nobody adds an authenticator while a mail address of the account is not verified.
+//! - Nobody adds an authenticator while the main mail address of the account is not verified.
 //! - Each change ends all other sessions, unfinished sign-ins, codes and links of the account. The
 //!   session that asks goes on as a new one. The owner is told by mail.
 //! - If the last authenticator is removed and only recovery codes are left, they are removed too.
