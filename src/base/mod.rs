@@ -4,6 +4,7 @@
 pub(crate) mod announcement;
 pub mod client;
 pub mod clock;
+pub(crate) mod column;
 pub mod event;
 pub mod factor;
 pub(crate) mod guessable;

@@ -8,6 +8,7 @@ use sea_orm::{
 
 use super::entity::{digest, place};
 use crate::base::clock::Timestamp;
+use crate::base::column::without_index;
 use crate::base::id::{AccountId, MessageId};
 
 /// Returns the places about which an account was notified after `since`, and not after `until`.
@@ -52,7 +53,7 @@ pub(crate) async fn forget<C: ConnectionTrait>(
 ) -> Result<(), DbErr> {
     place::Entity::delete_many()
         .filter(place::Column::AccountId.eq(account))
-        .filter(place::Column::ToldAt.lte(until))
+        .filter(without_index(place::Column::ToldAt).lte(until))
         .exec(db)
         .await?;
     Ok(())

@@ -9,6 +9,7 @@ use sea_orm::{
 
 use super::entity::{challenge, start};
 use crate::base::clock::Timestamp;
+use crate::base::column::without_index;
 use crate::base::id::{AccountId, ChallengeId, SessionId};
 
 pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: challenge::Model) -> Result<(), DbErr> {
@@ -255,7 +256,7 @@ pub(crate) async fn begin<C: ConnectionTrait>(
         .col_expr(start::Column::StartedAt, Expr::value(now))
         .filter(start::Column::Subject.eq(subject.to_vec()));
     if let Some(not_since) = not_since {
-        update = update.filter(start::Column::StartedAt.lte(not_since));
+        update = update.filter(without_index(start::Column::StartedAt).lte(not_since));
     }
     let updated = update.exec(db).await?;
     Ok(updated.rows_affected > 0)

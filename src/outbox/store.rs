@@ -9,6 +9,7 @@ use sea_orm::{
 
 use super::entity::{limit, message};
 use crate::base::clock::Timestamp;
+use crate::base::column::without_index;
 use crate::base::id::MessageId;
 use crate::base::seal::Sealed;
 
@@ -69,7 +70,7 @@ pub(crate) async fn admit<C: ConnectionTrait>(
         )
         .col_expr(limit::Column::LastAt, Expr::value(now))
         .filter(limit::Column::Digest.eq(digest.to_vec()))
-        .filter(limit::Column::LastAt.lte(now.minus(allowed.cool_down)))
+        .filter(without_index(limit::Column::LastAt).lte(now.minus(allowed.cool_down)))
         .filter(sent().lt(allowed.most).or(over()))
         .exec(db)
         .await?;

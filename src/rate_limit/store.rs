@@ -13,6 +13,7 @@ use sea_orm::{
 
 use super::entity::{ActiveModel, Column, Entity};
 use crate::base::clock::Timestamp;
+use crate::base::column::without_index;
 use crate::base::rate::{Quota, RateKey, RateVerdict, now_us};
 use crate::base::transaction::{Database, Db, Fault, is_unique_violation};
 use crate::port::{HookFuture, RateLimiter};
@@ -71,7 +72,7 @@ impl DatabaseLimiter {
         let updated = Entity::update_many()
             .col_expr(Column::SpentUs, Expr::expr(from).add(interval))
             .filter(Column::Key.eq(key.as_bytes().to_vec()))
-            .filter(Column::SpentUs.lte(now + burst - interval))
+            .filter(without_index(Column::SpentUs).lte(now + burst - interval))
             .exec(&self.database)
             .await?;
         Ok(updated.rows_affected > 0)
