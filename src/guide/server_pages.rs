@@ -1,7 +1,10 @@
 //! Pages that your server renders, without a script.
 //!
 //! The example [`pages`](https://github.com/portcullis-auth/portcullis/tree/main/examples/pages) is
-//! a complete service that you can copy. It has no second factors. The module page [`page`](crate::page) has all rules.
+//! a complete service that you can copy. The example
+//! [`second-factor`](https://github.com/portcullis-auth/portcullis/tree/main/examples/second-factor) has the pages for
+//! [second factors](#second-factors), such as the QR code and the recovery codes. The module page
+//! [`page`](crate::page) has all rules.
 //!
 //! # Setting it up
 //!
@@ -95,8 +98,9 @@
 //!
 //! # Second factors
 //!
-//! Mount [`second_factor::routes`](crate::second_factor::routes) beside `auth.routes()`. A sign-in that is not complete
-//! then leads to your login page, which looks at `result` in its address:
+//! The example `second-factor` shows all of this. Mount [`second_factor::routes`](crate::second_factor::routes) beside
+//! `auth.routes()`. A sign-in that is not complete then leads to your login page, which looks at `result` in its
+//! address:
 //!
 //! | address | what your page shows |
 //! |---|---|

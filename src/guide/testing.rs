@@ -105,8 +105,8 @@
 //!
 //! If your routes are in a [guarded router](super::guards#the-guarded-router), one test can call
 //! all of them as every kind of user. These are: nobody, a visitor, unfinished sign-ins, an account
-//! without a role, each role, and a superuser. Accounts are tested with different factors. The
-//! result is a table in a file. So a reviewer notices when a change of a route or a role gives
+//! without a role, each role, and a superuser. Accounts are tested with different factors. An account
+//! that must have a second factor gets one. The result is a table in a file. So a reviewer notices when a change of a route or a role gives
 //! someone access:
 //!
 //! ```no_run

@@ -16,8 +16,9 @@
 //! [`permissions`](crate::guide::permissions#menus) shows both.
 //!
 //! # Routes
-//! - `GET /session`: account, session, factors and roles. With `?permissions=true` also
-//!   `permissions`, with the members `superuser`, `allowed` (a list) and `truncated`.
+//! - `GET /session`: account, session, factors and roles. `factors` are those that the session has
+//!   proved. `second_factors` of the account are those that it has set up. With `?permissions=true`
+//!   also `permissions`, with the members `superuser`, `allowed` (a list) and `truncated`.
 //! - `POST /session/may`: answers the questions of a menu.
 //! - `POST /session/refresh`: renews the token.
 //! - `GET /sessions`: the newest 100. If there may be more, the answer has `next`; continue with
@@ -39,6 +40,7 @@
 use serde_json::{Value, json};
 
 use crate::base::client::ClientInfo;
+use crate::base::factor::Factor;
 use crate::base::id::SessionId;
 use crate::base::transaction::Fault;
 use crate::handle::Portcullis;
@@ -122,8 +124,8 @@ impl Portcullis {
         OwnSessions { auth: self, owner }
     }
 
-    /// Describes an identity, as `GET /session` shows it: account, stage, roles, ceiling, factors
-    /// with their times, and what [`session_info`](crate::Builder::session_info) adds.
+    /// Describes an identity, as `GET /session` shows it: account with its second factors, stage,
+    /// roles, ceiling, proved factors with their times, and what [`session_info`](crate::Builder::session_info) adds.
     ///
     /// # Errors
     /// Only if the application's own addition fails or takes too long.
@@ -139,6 +141,8 @@ impl Portcullis {
             .map(|ceiling| ceiling.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>());
         let roles: Vec<&String> =
             identity.grants().roles().iter().filter(|role| identity.has_role(role)).collect();
+        let second_factors: Vec<&str> =
+            account.enrolled_factors().iter().map(Factor::as_str).collect();
         let mut description = json!({
             "stage": "full",
             "account": {
@@ -147,6 +151,7 @@ impl Portcullis {
                 "email": account.email(),
                 "phone": account.phone(),
                 "verified": account.is_verified(),
+                "second_factors": second_factors,
             },
             "session": {
                 "id": session.id(),

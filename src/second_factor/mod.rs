@@ -31,7 +31,8 @@
 //! 6. Build the pages: the second step of a sign-in, the set-up of an authenticator, the recovery codes,
 //!    and the page that asks for a factor again. See
 //!    [`single_page`](crate::guide::single_page#second-factors-and-captchas) for scripts and
-//!    [`server_pages`](crate::guide::server_pages#second-factors) for pages without one.
+//!    [`server_pages`](crate::guide::server_pages#second-factors) for pages without one. The example
+//!    `second-factor` has all of them, without a script.
 //! 7. If administrators must have a second factor, see
 //!    [`permissions`](crate::guide::permissions#a-second-factor-for-administrators).
 //!

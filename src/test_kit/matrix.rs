@@ -58,8 +58,10 @@ impl TestKit<'_> {
     /// say about their callers, and so are routes behind `danger_unguarded`. A route on an instance
     /// is requested for one that no role names, and for each one that a role names.
     ///
-    /// It creates an account for each role. Use a separate database for this test, which contains
-    /// the roles of your service.
+    /// It creates an account for each role. An account that must have a
+    /// [second factor](crate::second_factor#roles-that-require-a-factor) gets the weakest one that is
+    /// enough, so its column does not only say that it must set one up. Use a separate database for
+    /// this test, which contains the roles of your service.
     ///
     /// ```no_run
     /// # async fn example(auth: portcullis::Portcullis, app: axum::Router) {
@@ -152,7 +154,8 @@ impl TestKit<'_> {
     }
 
     async fn people(&self) -> Vec<Person> {
-        let superuser = self.account(None, true).await;
+        let config = &self.auth.context().config.factor;
+        let unfinished = self.account(None, true).await;
         let mut people = vec![
             Person::alone("nobody", self.nobody()),
             Person::alone("a visitor", self.visitor()),
@@ -162,17 +165,32 @@ impl TestKit<'_> {
             (Stage::MustChangePassword, "new password"),
             (Stage::MustEnrol, "enrolment"),
         ] {
-            let client = self.login_as(&superuser).at_stage(stage);
+            let client = self.login_as(&unfinished).at_stage(stage);
             let name = format!("superuser whose {missing} is missing");
             people.push(Person::alone(&name, client.into_client()));
         }
         people.push(self.person("no role", &self.account(None, false).await));
         for role in self.auth.roles().list().await.expect("the database answers") {
-            let account = self.account(Some(&role.name), false).await;
+            let mut account = self.account(Some(&role.name), false).await;
+            if role.requires_factor {
+                account = self.with_second_factor(account).await;
+            }
             people.push(self.person(&format!("role {}", role.name), &account));
+        }
+        let mut superuser = self.account(None, true).await;
+        if config.superusers {
+            superuser = self.with_second_factor(superuser).await;
         }
         people.push(self.person("superuser", &superuser));
         people
+    }
+
+    /// Sets up the weakest second factor that is enough. The account is read again, because this
+    /// changes its epoch.
+    async fn with_second_factor(&self, account: Account) -> Account {
+        let (accounts, least) = (self.auth.accounts(), self.auth.context().config.factor.least);
+        accounts.set_enrolled_factors(account.id(), [least]).await.expect("it gets a factor");
+        accounts.find(account.id()).await.expect("the database answers").expect("it was just made")
     }
 
     async fn account(&self, role: Option<&str>, superuser: bool) -> Account {

@@ -114,6 +114,7 @@ on_every_database! {
         assert_eq!(body["account"]["username"], "Alice");
         assert_eq!(body["account"]["email"], Value::Null);
         assert_eq!(body["account"]["verified"], false);
+        assert_eq!(body["account"]["second_factors"], json!([]));
         assert_eq!(body["session"]["id"], id_of(&mut browser).await);
         assert_eq!(body["session"]["created_at"], "2026-09-21T14:13:20Z");
         assert_eq!(body["session"]["expires_at"], "2026-10-21T14:13:20Z");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use portcullis::account::NewAccount;
+use portcullis::permission::RoleDefinition;
 use portcullis::test_kit::{StatementCounter, TestInstance};
 use portcullis::{
     Account, AnonymousSession, ClientInfo, Factor, Identity, PendingSession, Portcullis,
@@ -189,6 +190,22 @@ on_every_database! {
         assert_ne!(strict, wider);
         let open = cells(build(Requirement::signed_in())).await;
         assert_eq!(open.1, "sign in yes");
+    }
+
+    async fn a_matrix_gives_accounts_the_factor_that_they_must_have(probe: Probe) {
+        let auth = &probe.rebuilt(|builder| {
+            builder.configure(|config| config.factor.superusers = true)
+        });
+        let strict = RoleDefinition::new("strict", ["doc:read"]).requires_factor(true);
+        auth.roles().define([strict]).await.expect("it is defined");
+        let service: Router =
+            auth.router().route("/docs", get(hello), Requirement::typed(doc::Read)).into_router();
+        let text = auth.test().matrix(&service).await.to_string();
+        assert!(text.contains("C  role strict\n   superuser\n"), "{text}");
+        assert!(text.contains("superuser whose enrolment is missing\nB  no role\n"), "{text}");
+        let line = text.lines().find(|line| line.starts_with("GET")).expect("a line");
+        let cells: Vec<_> = line.split_whitespace().skip(3).collect();
+        assert_eq!(cells.join(" "), "sign in no yes");
     }
 
     async fn a_matrix_of_an_application_that_lacks_its_routes_fails(probe: Probe) {

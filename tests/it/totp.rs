@@ -168,7 +168,9 @@ on_every_database! {
         assert_eq!(answer["result"], "second_factor_required");
         assert_eq!(answer["methods"], json!([{ "method": "totp" }]));
         // The session has proved the factor.
-        let factors = browser.get("/auth/session").await.json()["factors"].clone();
+        let session = browser.get("/auth/session").await.json();
+        assert_eq!(session["account"]["second_factors"], json!(["totp"]));
+        let factors = session["factors"].clone();
         let names: Vec<_> = factors.as_array().expect("a list").iter().map(|f| f["factor"].clone()).collect();
         assert_eq!(names, ["password", "mailed_code", "totp"]);
     }

@@ -15,7 +15,7 @@ pub struct Chromium {
     process: u32,
 }
 
-#[allow(dead_code, reason = "the example `pages` uses the rest of it")]
+#[allow(dead_code, reason = "the examples with pages use the rest of it")]
 impl Chromium {
     /// Starts a browser with this profile.
     pub async fn start(chromedriver: &str, profile: &Path) -> Self {
@@ -82,6 +82,12 @@ impl Chromium {
         let element = self.element(css).await;
         self.ask(&format!("element/{element}/clear"), json!({})).await;
         self.ask(&format!("element/{element}/value"), json!({ "text": text })).await;
+    }
+
+    /// Clicks on an element that opens no page, such as a checkbox.
+    pub async fn check(&self, css: &str) {
+        let element = self.element(css).await;
+        self.ask(&format!("element/{element}/click"), json!({})).await;
     }
 
     /// Clicks on an element, and waits for the page that this opens. The driver alone does not wait,

@@ -1,0 +1,44 @@
+//! Registration, the first step of a sign-in, and the address that must be confirmed.
+
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use minijinja::context;
+use portcullis::page::LinkToken;
+use portcullis::{EnrolmentSession, PendingSession};
+
+use crate::account::SET_UP;
+use crate::view::{View, with_next};
+
+pub(crate) async fn home(view: View) -> Html<String> {
+    view.show("home.html", context! {})
+}
+
+pub(crate) async fn register(view: View) -> Html<String> {
+    view.show("register.html", context! {})
+}
+
+/// Guards and forms lead here whenever somebody is not signed in, or not yet. A sign-in that needs one
+/// more step goes to the page of that step.
+pub(crate) async fn login(
+    view: View,
+    pending: Option<PendingSession>,
+    enrolling: Option<EnrolmentSession>,
+) -> Response {
+    if pending.is_some() {
+        return Redirect::to(&with_next("/second-step", view.next())).into_response();
+    }
+    if enrolling.is_some() {
+        // After a mailed code was proved, `next` already is this page.
+        let page = match view.next().filter(|next| next.starts_with(SET_UP)) {
+            Some(page) => page.to_owned(),
+            None => with_next(SET_UP, view.next()),
+        };
+        return Redirect::to(&page).into_response();
+    }
+    view.show("login.html", context! {}).into_response()
+}
+
+/// The page of the link that confirms an address. `LinkToken` has already removed the token from the
+/// address of the page.
+pub(crate) async fn verify(link: LinkToken, view: View) -> Html<String> {
+    view.show("verify.html", context! { token => link.as_str() })
+}
