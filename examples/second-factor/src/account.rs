@@ -48,7 +48,7 @@ pub(crate) async fn overview(
         verified => account.is_verified(),
         authenticators,
         mailed => enrolled.contains(Factor::MailedCode),
-        none => enrolled.is_empty(),
+        has_factor => !enrolled.is_empty(),
         codes_left => auth.recovery_codes().left(&owner).await?,
     };
     Ok(view.show("account.html", values))

@@ -4,11 +4,12 @@
 use axum::extract::Query;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use minijinja::{Value, context};
+use portcullis::base::redirect::ReturnTo;
 use portcullis::{Account, EnrolledFactors, EnrolmentSession, Factor, PendingSession, StepUp};
 use serde::Deserialize;
 
 use crate::account::{MAILED_CODES, SET_UP};
-use crate::view::{View, with, with_next};
+use crate::view::{View, with, with_next, with_parameter};
 
 /// What the address of the page says.
 #[derive(Deserialize)]
@@ -19,6 +20,8 @@ pub(crate) struct Choice {
     sent: Option<String>,
     /// The methods that would help, separated by commas.
     need: Option<String>,
+    /// Where the person wants to go, after no code was sent. `next` then is the page after sending.
+    then: Option<String>,
 }
 
 /// A page, or a redirect to another one.
@@ -48,7 +51,9 @@ pub(crate) async fn second_step(
         return Err(Redirect::to(view.next().unwrap_or("/")));
     };
     let methods = pending.methods().into_iter();
-    let ways: Vec<Way> = methods.map(|method| (method.factor, method.target)).collect();
+    let mut ways: Vec<Way> = methods.map(|method| (method.factor, method.target)).collect();
+    // The page shows the form for the first one.
+    ways.sort_by_key(|(factor, _)| *factor != Factor::Totp);
     let values = context! {
         title => "One more step",
         verify => "/auth/second-factor/verify",
@@ -146,7 +151,8 @@ fn show(view: &View, path: &str, ways: &[Way], choice: &Choice, values: Value) -
     let asked = |way: &&&Way| Some(way.0.as_str()) == choice.method.as_deref();
     let chosen = ways.iter().find(asked).or(ways.first()).copied();
     let page_of = |factor: Factor| with(path, &format!("method={}", factor.as_str()));
-    let next = view.next().unwrap_or("/");
+    let then = choice.then.as_deref().filter(|then| ReturnTo::parse(then).is_some());
+    let next = then.or(view.next()).unwrap_or("/");
     let others: Vec<Value> = ways
         .iter()
         .filter(|way| chosen.is_some_and(|chosen| chosen.0 != way.0))
@@ -159,13 +165,15 @@ fn show(view: &View, path: &str, ways: &[Way], choice: &Choice, values: Value) -
         let page = page_of(*factor);
         let after_sending = with(&page, "sent=yes");
         let sent = choice.sent.is_some();
+        // The page after a refusal.
+        let back = if sent { &after_sending } else { &page };
         context! {
             name => factor.as_str(),
             label => label(*factor),
             target,
             sent,
-            // The page after a refusal, and the page after a code was sent.
-            back => if sent { &after_sending } else { &page },
+            back,
+            back_from_sending => with_parameter(back, "then", Some(next)),
             after_sending => with_next(&after_sending, Some(next)),
         }
     });

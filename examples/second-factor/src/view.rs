@@ -59,8 +59,13 @@ impl View {
 
 /// Adds the page to which a person goes afterwards to a path of this service.
 pub(crate) fn with_next(path: &str, next: Option<&str>) -> String {
-    match next.and_then(ReturnTo::parse) {
-        Some(next) => with(path, &format!("next={}", next.as_query_value())),
+    with_parameter(path, "next", next)
+}
+
+/// The same under another name.
+pub(crate) fn with_parameter(path: &str, name: &str, page: Option<&str>) -> String {
+    match page.and_then(ReturnTo::parse) {
+        Some(page) => with(path, &format!("{name}={}", page.as_query_value())),
         None => path.to_owned(),
     }
 }
