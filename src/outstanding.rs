@@ -48,7 +48,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds except those of the application.
-    const OURS: [Self; 11] = [
+    pub(crate) const OURS: [Self; 11] = [
         Self::Verification,
         Self::PasswordReset,
         Self::MailLogin,

@@ -39,6 +39,7 @@ mod client;
 mod instance;
 #[cfg(feature = "routes")]
 mod matrix;
+mod proofs;
 mod snapshot;
 mod statements;
 
@@ -68,6 +69,14 @@ impl Portcullis {
 #[doc(hidden)]
 pub fn check_route_descriptions() {
     crate::route::be_strict();
+}
+
+/// Returns a name for each kind of token, link and code that proves something. It is for the tests of
+/// portcullis itself: each kind is presented wherever another one is accepted.
+#[doc(hidden)]
+#[must_use]
+pub fn kinds_of_proofs() -> std::collections::BTreeSet<String> {
+    proofs::kinds()
 }
 
 impl TestKit<'_> {

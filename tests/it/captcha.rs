@@ -51,7 +51,7 @@ fn node(
     probe.rebuilt(|builder| builder.captcha(captcha).configure(configured))
 }
 
-fn easy() -> ProofOfWork {
+pub(crate) fn easy() -> ProofOfWork {
     ProofOfWork::new().cost(1).zeros(1)
 }
 
@@ -101,7 +101,7 @@ fn solve(challenge: &Value) -> String {
     BASE64.encode(json!({ "challenge": challenge, "solution": solution }).to_string().as_bytes())
 }
 
-async fn solved(browser: &Browser, action: &str) -> String {
+pub(crate) async fn solved(browser: &Browser, action: &str) -> String {
     solve(&offer(browser, action).await["challenge"])
 }
 

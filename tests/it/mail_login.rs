@@ -156,7 +156,7 @@ async fn own_confirm(
 }
 
 /// Finishes a sign-in with a factor that the application has checked.
-async fn own_factor(
+pub(crate) async fn own_factor(
     auth: Portcullis,
     pending: PendingSession,
     client: ClientInfo,

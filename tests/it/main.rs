@@ -22,6 +22,8 @@ mod contact;
 mod cookie;
 mod csrf;
 mod enrolment;
+mod every_door;
+mod factor_race;
 mod flood;
 mod fuzz;
 mod group;

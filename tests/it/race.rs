@@ -24,7 +24,7 @@ use crate::support::{Browser, PASSWORD, Probe};
 
 /// Runs `count` tasks that start at the same moment. Returns the results in the order of their
 /// numbers.
-async fn parallel<T, F>(count: usize, task: impl Fn(usize) -> F) -> Vec<T>
+pub(crate) async fn parallel<T, F>(count: usize, task: impl Fn(usize) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,

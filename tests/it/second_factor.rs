@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use portcullis::config::{AttemptKind, AttemptOverrides};
 use portcullis::hook::{HookResult, Hooks, SigningIn};
-use portcullis::{Config, Factor, MessageKind, Portcullis, Refusal, Requirement};
+use portcullis::{Config, Factor, MessageKind, Portcullis, Refusal, Requirement, Stage};
 use reqwest::Method;
 use sea_orm::DatabaseTransaction;
 use serde_json::json;
@@ -86,7 +86,78 @@ fn guarded(auth: &Portcullis) -> Router {
     app(auth).merge(danger.layer(auth.layer()))
 }
 
+/// An application with a route for each factor that a guard can ask for, and how recent.
+fn by_factor(auth: &Portcullis, factors: &[Factor]) -> Router {
+    let open = |requirement| {
+        Router::new().route("/", get(|| async { "open" })).route_layer(auth.require(requirement))
+    };
+    let routes = factors.iter().fold(Router::new(), |routes, factor| {
+        let (ever, recent) =
+            (Requirement::factor(*factor), Requirement::factor_within(*factor, MINUTE));
+        let name = factor.as_str();
+        routes
+            .nest(&format!("/ever/{name}"), open(ever))
+            .nest(&format!("/recent/{name}"), open(recent))
+    });
+    let strong = Requirement::at_least(Factor::Totp).expect("it has an order");
+    routes.nest("/strong", open(strong)).layer(auth.layer()).merge(app(auth))
+}
+
 on_every_database! {
+    async fn a_guard_looks_at_the_method_that_was_proved_and_when(probe: Probe) {
+        use Factor::{External, MailedCode, Passkey, Password, RecoveryCode, TextedCode, Totp};
+
+        const ALL: [Factor; 7] = [Password, MailedCode, TextedCode, Totp, RecoveryCode, Passkey, External];
+        let account = probe.register("alice").await;
+        let second = ALL.into_iter().filter(|factor| *factor != Password);
+        probe.auth.accounts().set_enrolled_factors(account.id(), second).await.expect("set");
+        let account = probe.auth.accounts().find(account.id()).await.expect("it answers").expect("alice");
+        let app = by_factor(&probe.auth, &ALL);
+        for proved in ALL {
+            for (age, fresh) in [(Duration::ZERO, true), (MINUTE - Duration::from_millis(1), true), (MINUTE, false)] {
+                // Another factor that is fresher proves nothing about this one.
+                let other = if proved == Password { External } else { Password };
+                let factors = [(proved, age), (other, Duration::ZERO)];
+                let client = probe.auth.test().login_as(&account).with_factors(factors).into_client();
+                let opens = async |path: String| {
+                    let answer = client.get(&path).send(&app).await;
+                    match answer.status().as_u16() {
+                        200 => true,
+                        status => {
+                            assert_eq!((status, answer.code().as_str()), (401, "insufficient_user_authentication"));
+                            false
+                        }
+                    }
+                };
+                for asked in ALL {
+                    let (name, is_other) = (asked.as_str(), asked == other);
+                    let what = format!("{proved:?} {age:?} at {asked:?}");
+                    assert_eq!(opens(format!("/ever/{name}")).await, asked == proved || is_other, "{what}");
+                    let recent = asked == proved && fresh || is_other;
+                    assert_eq!(opens(format!("/recent/{name}")).await, recent, "{what}");
+                }
+                let strong = matches!(proved, Totp | Passkey);
+                assert_eq!(opens("/strong".to_owned()).await, strong, "{proved:?} at the strong one");
+            }
+        }
+        // A method that is switched off: its routes still answer, and prove nothing.
+        probe.auth.accounts().set_enrolled_factors(account.id(), [Passkey]).await.expect("set");
+        let account = probe.auth.accounts().find(account.id()).await.expect("it answers").expect("alice");
+        let waits = probe.auth.test().login_as(&account).at_stage(Stage::PendingSecondFactor);
+        let full = probe.auth.test().login_as(&account);
+        for method in ["totp", "recovery_code", "mailed_code", "texted_code"] {
+            let body = json!({ "method": method, "code": "123456" });
+            for (client, path) in [(&waits, "/auth/second-factor/verify"), (&full, "/auth/reauthenticate")] {
+                let answer = client.post(path).json(&body).send(&app).await;
+                assert_eq!((answer.status().as_u16(), answer.code().as_str()), (403, "wrong_code"), "{method}");
+            }
+            for path in ["/strong".to_owned(), format!("/ever/{method}")] {
+                assert_eq!(full.get(&path).send(&app).await.status(), 401, "{method}");
+                assert_eq!(waits.get(&path).send(&app).await.code(), "second_factor_required");
+            }
+        }
+    }
+
     async fn a_sign_in_that_waits_says_how_it_can_go_on(probe: Probe) {
         let (alice, mut browser, secret) = person(&probe, "alice").await;
         recovery_codes(&mut browser).await;

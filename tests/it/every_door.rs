@@ -1,0 +1,555 @@
+//! Every kind of token, link and code at every place where one is accepted: each opens only its own.
+//! What the database keeps of them opens nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use portcullis::account::NewAccount;
+use portcullis::guard::RouteBody;
+use portcullis::rate_limit::Quota;
+use portcullis::{EnrolmentSession, Message, MessageKind, Portcullis, Stage};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::captcha::{easy, solved};
+use crate::challenge::bank;
+use crate::on_every_database;
+use crate::sent_code::{ask, prove_mailbox};
+use crate::support::browser::{ASKING, Answer, COOKIE, DEVICE, send};
+use crate::support::probe::serve;
+use crate::support::{Browser, PASSWORD, Probe};
+use crate::totp::{code, enrol, start};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const NEW: &str = "another horse battery staple";
+
+fn node(probe: &Probe) -> Portcullis {
+    let texts = probe.notifier.clone();
+    probe.rebuilt(|builder| {
+        builder.captcha(easy()).text_messages(texts).configure(|config| {
+            config.service.bearer = true;
+            config.captcha.login_after = Some(0);
+            config.captcha.register_after = Some(0);
+            config.captcha.forgot_after = Some(0);
+            config.captcha.per_source = Quota::per_minute(100_000);
+            config.session.recent_factor = 60 * MINUTE;
+            config.mail.per_hour = 1000;
+            config.mail.per_source = None;
+            config.rate.per_source = None;
+            config.rate.per_principal = None;
+        })
+    })
+}
+
+fn application(auth: &Portcullis) -> Router {
+    let enrolling = get(|session: EnrolmentSession| async move { session.id().to_string() });
+    bank(auth)
+        .merge(Router::new().route("/enrolling", enrolling).layer(auth.layer()))
+        .nest("/own", portcullis::own_account::routes(auth))
+}
+
+/// People with one valid proof of each kind, and the browsers to which they belong.
+struct World {
+    /// A full session of Alice, who has every factor. The device is known.
+    alice: Browser,
+    /// A sign-in of Alice that waits for its second factor.
+    waits: Browser,
+    /// A browser that asked for a sign-in by mail.
+    asked: Browser,
+    /// A session of Bob, whose address is not verified.
+    bob: Browser,
+    proofs: BTreeMap<&'static str, String>,
+    challenge: String,
+    authenticator: String,
+    /// The names and addresses of this world end with it.
+    number: usize,
+}
+
+async fn last(probe: &Probe, kind: MessageKind) -> Message {
+    let sent = probe.mail().await;
+    sent.into_iter().rfind(|message| message.kind == kind).unwrap_or_else(|| panic!("no {kind:?}"))
+}
+
+fn token(message: &Message) -> String {
+    let (_, token) = message.value("link").expect("a link").split_once("#token=").expect("a token");
+    token.to_owned()
+}
+
+fn typed(message: &Message) -> String {
+    message.value("code").expect("a code").to_owned()
+}
+
+#[track_caller]
+fn worked(answer: &Answer) {
+    assert!(answer.status < 300, "{}", answer.text);
+}
+
+async fn sign_in(browser: &mut Browser, name: &str) -> Answer {
+    let captcha = solved(browser, "login").await;
+    let body = json!({ "login": name, "password": PASSWORD, "captcha": captcha });
+    let answer = browser.post("/auth/login", body).await;
+    worked(&answer);
+    answer
+}
+
+impl World {
+    async fn new(probe: &Probe, number: usize) -> Self {
+        let name = format!("alice{number}");
+        let phone = |at: usize| format!("+4915112{number:03}{at:02}");
+        let email = |of: &str| format!("{of}{number}@example.com");
+        let mut proofs = BTreeMap::from([("password", PASSWORD.to_owned())]);
+        let accounts = probe.auth.accounts();
+
+        // An address and a number get a link that undoes a change after a week.
+        let new = NewAccount::username(&name).with_email(email("first")).with_phone(phone(1));
+        let new = new.verified();
+        let created = probe.auth.registration().create(new, PASSWORD).await;
+        let id = created.expect("the account is made").id();
+        probe.clock.advance(8 * DAY);
+        let mut alice = Browser::new(serve(application(&probe.auth)).await);
+        sign_in(&mut alice, &name).await;
+        worked(&alice.post("/auth/login-names", json!({ "email": email("other") })).await);
+        let proof = json!({ "token": token(&last(probe, MessageKind::LoginNameConfirm).await) });
+        worked(&alice.post("/auth/login-names/confirm", proof).await);
+        proofs.insert(
+            "login_name_undo token",
+            token(&last(probe, MessageKind::LoginNameAdded).await),
+        );
+        worked(&alice.post("/auth/phone", json!({ "phone": phone(2) })).await);
+        let proof = json!({ "code": typed(&last(probe, MessageKind::PhoneChangeConfirm).await) });
+        worked(&alice.post("/auth/phone/confirm", proof).await);
+        proofs.insert("phone_undo token", token(&last(probe, MessageKind::PhoneChangedUndo).await));
+        worked(&alice.post("/auth/email", json!({ "email": email("alice") })).await);
+        let proof = json!({ "token": token(&last(probe, MessageKind::EmailChangeConfirm).await) });
+        worked(&alice.post("/auth/email/confirm", proof).await);
+        proofs.insert("email_undo token", token(&last(probe, MessageKind::EmailChangedUndo).await));
+
+        prove_mailbox(probe, &mut alice).await;
+        let (_, seed) = enrol(probe, &mut alice, "phone").await;
+        let answer = alice.post("/auth/recovery-codes", json!({})).await;
+        worked(&answer);
+        let codes: Vec<String> =
+            serde_json::from_value(answer.json()["codes"].clone()).expect("a list");
+        proofs.insert("recovery_code", codes[0].clone());
+        worked(&alice.post("/auth/sent-codes", json!({ "method": "mailed_code" })).await);
+        probe.clock.advance(MINUTE);
+        let texted = ask(probe, &mut alice, "/auth/reauthenticate/challenge", "texted_code").await;
+        let proof = json!({ "method": "texted_code", "code": texted });
+        worked(&alice.post("/auth/reauthenticate", proof).await);
+        worked(&alice.post("/auth/sent-codes", json!({ "method": "texted_code" })).await);
+        probe.clock.advance(MINUTE);
+
+        // From here on, nothing changes the account.
+        let (authenticator, new_seed) = start(&mut alice, "tablet").await;
+        let account = accounts.find(id).await.expect("it answers").expect("an account");
+        for (stage, kind) in [(Stage::MustChangePassword, "pwc+jwt"), (Stage::MustEnrol, "enr+jwt")]
+        {
+            let client = probe.auth.test().login_as(&account).at_stage(stage).into_client();
+            let pair = client.cookie().await.expect("a cookie");
+            proofs.insert(kind, pair.split_once('=').expect("a name").1.to_owned());
+        }
+        let visitor = probe.auth.test().visitor().cookie().await.expect("a cookie");
+        proofs.insert("anon+jwt", visitor.split_once('=').expect("a name").1.to_owned());
+        worked(&alice.post("/auth/email", json!({ "email": email("next") })).await);
+        let mail = last(probe, MessageKind::EmailChangeConfirm).await;
+        proofs.insert("email_change token", token(&mail));
+        proofs.insert("email_change code", typed(&mail));
+        worked(&alice.post("/auth/phone", json!({ "phone": phone(3) })).await);
+        let text = last(probe, MessageKind::PhoneChangeConfirm).await;
+        proofs.insert("phone_change code", typed(&text));
+        worked(&alice.post("/auth/login-names", json!({ "email": email("more") })).await);
+        let mail = last(probe, MessageKind::LoginNameConfirm).await;
+        proofs.insert("login_name token", token(&mail));
+        proofs.insert("login_name code", typed(&mail));
+        worked(&alice.post("/auth/password/forgot", json!({ "login": email("alice") })).await);
+        proofs
+            .insert("password_reset token", token(&last(probe, MessageKind::PasswordReset).await));
+        let mut asked = alice.stranger();
+        worked(&asked.post("/auth/login/mail", json!({ "login": email("alice") })).await);
+        let mail = last(probe, MessageKind::MailLogin).await;
+        proofs.insert("mail_login token", token(&mail));
+        proofs.insert("mail_login code", typed(&mail));
+        proofs.insert("mail+jwt", asked.asking.clone().expect("a cookie"));
+        let answer = alice.post("/start", json!({})).await;
+        worked(&answer);
+        let text = |member: &str| answer.json()[member].as_str().expect("a text").to_owned();
+        let challenge = text("id");
+        proofs.insert("app code", text("code"));
+        let mut waits = alice.stranger();
+        assert_eq!(sign_in(&mut waits, &name).await.json()["result"], "second_factor_required");
+        for (session, path, mailed, texted) in [
+            (
+                &mut waits,
+                "/auth/second-factor/challenge",
+                "factor_code mailed",
+                "factor_code texted",
+            ),
+            (
+                &mut alice,
+                "/auth/reauthenticate/challenge",
+                "factor_code mailed again",
+                "factor_code texted again",
+            ),
+        ] {
+            probe.clock.advance(MINUTE);
+            proofs.insert(mailed, ask(probe, session, path, "mailed_code").await);
+            proofs.insert(texted, ask(probe, session, path, "texted_code").await);
+        }
+
+        let carol = format!("carol{number}");
+        let account = probe.register_with_email(&carol, &email("carol")).await;
+        accounts.verify(account.id()).await.expect("it is verified");
+        accounts.close(account.id()).await.expect("it is closed");
+        proofs.insert("account_keep token", token(&last(probe, MessageKind::AccountClosed).await));
+        let bob_name = format!("bob{number}");
+        probe.register_with_email(&bob_name, &email("bob")).await;
+        let mut bob = alice.stranger();
+        sign_in(&mut bob, &bob_name).await;
+        worked(&bob.post_empty("/auth/verification").await);
+        let mail = last(probe, MessageKind::VerifyAddress).await;
+        proofs.insert("verification token", token(&mail));
+        proofs.insert("verification code", typed(&mail));
+
+        proofs.insert("sess+jwt", alice.cookie.clone().expect("a cookie"));
+        proofs.insert("mfa+jwt", waits.cookie.clone().expect("a cookie"));
+        proofs.insert("dev+jwt", alice.device.clone().expect("a device"));
+        for (action, name) in [
+            ("login", "captcha login"),
+            ("register", "captcha register"),
+            ("forgot", "captcha forgot"),
+        ] {
+            proofs.insert(name, solved(&alice, action).await);
+        }
+        proofs.insert("totp", code(probe, &seed));
+        proofs.insert("totp unconfirmed", code(probe, &new_seed));
+        Self { alice, waits, asked, bob, proofs, challenge, authenticator, number }
+    }
+
+    /// A request of a session with this body.
+    fn post(browser: &Browser, path: &str, body: Value) -> RequestBuilder {
+        browser.request(Method::POST, path).json(&body)
+    }
+
+    fn anybody(&self, path: &str, body: Value) -> RequestBuilder {
+        Self::post(&self.alice.stranger(), path, body)
+    }
+
+    fn with_cookie(&self, path: &str, name: &str, value: &str) -> RequestBuilder {
+        self.alice.raw(Method::GET, path).header("cookie", format!("{name}={value}"))
+    }
+
+    fn as_bearer(&self, path: &str, value: &str) -> RequestBuilder {
+        self.alice.raw(Method::GET, path).header("authorization", format!("Bearer {value}"))
+    }
+}
+
+/// A place where a proof is accepted.
+struct Door {
+    name: &'static str,
+    /// The proofs that open it.
+    opens: &'static [&'static str],
+    knock: fn(&World, &str) -> RequestBuilder,
+}
+
+macro_rules! doors {
+    ($($name:literal: $opens:expr, |$world:ident, $proof:ident| $request:expr;)+) => {
+        const DOORS: &[Door] =
+            &[$(Door { name: $name, opens: &$opens, knock: |$world, $proof| $request }),+];
+    };
+}
+
+doors! {
+    "cookie of a session": ["sess+jwt"], |w, p| w.with_cookie("/me", COOKIE, p);
+    "cookie of a sign-in that waits": ["mfa+jwt"], |w, p| w.with_cookie("/pending", COOKIE, p);
+    "cookie of a required password": ["pwc+jwt"], |w, p| w.with_cookie("/must-change", COOKIE, p);
+    "cookie of a required factor": ["enr+jwt"], |w, p| w.with_cookie("/enrolling", COOKIE, p);
+    "cookie of a visitor": ["anon+jwt"], |w, p| w.with_cookie("/anonymous", COOKIE, p);
+    "bearer of a session": ["sess+jwt"], |w, p| w.as_bearer("/me", p);
+    "bearer of a sign-in that waits": ["mfa+jwt"], |w, p| w.as_bearer("/pending", p);
+    "bearer of a required password": ["pwc+jwt"], |w, p| w.as_bearer("/must-change", p);
+    "bearer of a required factor": ["enr+jwt"], |w, p| w.as_bearer("/enrolling", p);
+    "bearer of a visitor": ["anon+jwt"], |w, p| w.as_bearer("/anonymous", p);
+    // A known device is asked for no captcha.
+    "cookie of a device": ["dev+jwt"], |w, p| {
+        let body = json!({ "login": format!("alice{}", w.number), "password": PASSWORD });
+        w.anybody("/auth/login", body).header("cookie", format!("{DEVICE}={p}"))
+    };
+    "POST /login captcha": ["captcha login"], |w, p| {
+        let login = format!("alice{}", w.number);
+        w.anybody("/auth/login", json!({ "login": login, "password": PASSWORD, "captcha": p }))
+    };
+    "POST /register captcha": ["captcha register"], |w, p| {
+        let name = format!("dave{}", w.number);
+        w.anybody("/auth/register", json!({ "username": name, "password": PASSWORD, "captcha": p }))
+    };
+    "POST /password/forgot captcha": ["captcha forgot"], |w, p| {
+        w.anybody("/auth/password/forgot", json!({ "login": "nobody@example.com", "captcha": p }))
+    };
+    "POST /password/reset/check": ["password_reset token"], |w, p| {
+        w.anybody("/auth/password/reset/check", json!({ "token": p }))
+    };
+    "POST /account/keep": ["account_keep token"], |w, p| {
+        w.anybody("/own/account/keep", json!({ "token": p }))
+    };
+    "a challenge of the application": ["app code"], |w, p| {
+        World::post(&w.alice, "/answer", json!({ "id": w.challenge, "code": p }))
+    };
+    "POST /verification/confirm token": ["verification token"], |w, p| {
+        World::post(&w.bob, "/auth/verification/confirm", json!({ "token": p }))
+    };
+    // Each of the rest ends something, so these need a world of their own, or the last place in one.
+    "POST /second-factor/verify totp": ["totp"], |w, p| verify(w, "totp", p);
+    "POST /second-factor/verify recovery_code": ["recovery_code"], |w, p| {
+        verify(w, "recovery_code", p)
+    };
+    "POST /second-factor/verify mailed_code": ["factor_code mailed"], |w, p| {
+        verify(w, "mailed_code", p)
+    };
+    "POST /second-factor/verify texted_code": ["factor_code texted"], |w, p| {
+        verify(w, "texted_code", p)
+    };
+    "POST /second-factor/verify": ["totp", "recovery_code"], |w, p| {
+        World::post(&w.waits, "/auth/second-factor/verify", json!({ "code": p }))
+    };
+    "POST /reauthenticate totp": ["totp"], |w, p| step_up(w, "totp", p);
+    "POST /reauthenticate recovery_code": ["recovery_code"], |w, p| step_up(w, "recovery_code", p);
+    "POST /reauthenticate mailed_code": ["factor_code mailed again"], |w, p| {
+        step_up(w, "mailed_code", p)
+    };
+    "POST /reauthenticate texted_code": ["factor_code texted again"], |w, p| {
+        step_up(w, "texted_code", p)
+    };
+    "POST /reauthenticate": ["totp", "recovery_code"], |w, p| {
+        World::post(&w.alice, "/auth/reauthenticate", json!({ "code": p }))
+    };
+    "POST /reauthenticate password": ["password"], |w, p| {
+        World::post(&w.alice, "/auth/reauthenticate", json!({ "password": p }))
+    };
+    "POST /totp/confirm": ["totp unconfirmed"], |w, p| {
+        let body = json!({ "id": w.authenticator, "code": p });
+        World::post(&w.alice, "/auth/totp/confirm", body)
+    };
+    "POST /login password": ["password"], |w, p| {
+        let body = json!({ "login": format!("alice{}", w.number), "password": p });
+        let device = format!("{DEVICE}={}", w.proofs["dev+jwt"]);
+        w.anybody("/auth/login", body).header("cookie", device)
+    };
+    "PUT /password": ["password"], |w, p| {
+        let body = json!({ "current_password": p, "new_password": NEW });
+        w.alice.request(Method::PUT, "/auth/password").json(&body)
+    };
+    "POST /password": ["password"], |w, p| {
+        let body = json!({ "current_password": p, "new_password": NEW });
+        World::post(&w.alice, "/auth/password", body)
+    };
+    "POST /verification/confirm code": ["verification code"], |w, p| {
+        World::post(&w.bob, "/auth/verification/confirm", json!({ "code": p }))
+    };
+    "POST /verification/confirm email and code": ["verification code"], |w, p| {
+        let body = json!({ "email": format!("bob{}@example.com", w.number), "code": p });
+        w.anybody("/auth/verification/confirm", body)
+    };
+    "POST /verification/confirm password": ["password"], |w, p| {
+        let token = &w.proofs["verification token"];
+        w.anybody("/auth/verification/confirm", json!({ "token": token, "password": p }))
+    };
+    "POST /login/mail/confirm token": ["mail_login token"], |w, p| {
+        World::post(&w.asked, "/auth/login/mail/confirm", json!({ "token": p }))
+    };
+    "POST /login/mail/confirm code": ["mail_login code"], |w, p| {
+        World::post(&w.asked, "/auth/login/mail/confirm", json!({ "code": p }))
+    };
+    "cookie of a browser that asked": ["mail+jwt"], |w, p| {
+        let body = json!({ "code": w.proofs["mail_login code"] });
+        w.anybody("/auth/login/mail/confirm", body).header("cookie", format!("{ASKING}={p}"))
+    };
+    "browser_token of POST /login/mail/confirm": ["mail+jwt"], |w, p| {
+        let body = json!({ "code": w.proofs["mail_login code"], "browser_token": p });
+        w.anybody("/auth/login/mail/confirm", body)
+    };
+    "POST /email/confirm token": ["email_change token"], |w, p| {
+        World::post(&w.alice, "/auth/email/confirm", json!({ "token": p }))
+    };
+    "POST /email/confirm code": ["email_change code"], |w, p| {
+        World::post(&w.alice, "/auth/email/confirm", json!({ "code": p }))
+    };
+    "POST /phone/confirm": ["phone_change code"], |w, p| {
+        World::post(&w.alice, "/auth/phone/confirm", json!({ "code": p }))
+    };
+    "POST /login-names/confirm token": ["login_name token"], |w, p| {
+        World::post(&w.alice, "/auth/login-names/confirm", json!({ "token": p }))
+    };
+    "POST /login-names/confirm code": ["login_name code"], |w, p| {
+        World::post(&w.alice, "/auth/login-names/confirm", json!({ "code": p }))
+    };
+    "POST /login-names/undo": ["login_name_undo token"], |w, p| {
+        w.anybody("/auth/login-names/undo", json!({ "token": p }))
+    };
+    "POST /phone/undo": ["phone_undo token"], |w, p| {
+        w.anybody("/auth/phone/undo", json!({ "token": p }))
+    };
+    "POST /email/undo": ["email_undo token"], |w, p| {
+        w.anybody("/auth/email/undo", json!({ "token": p }))
+    };
+    "POST /password/reset": ["password_reset token"], |w, p| {
+        w.anybody("/auth/password/reset", json!({ "token": p, "password": NEW }))
+    };
+}
+
+/// The doors that end nothing which another one needs.
+const HARMLESS: usize = 18;
+
+fn verify(world: &World, method: &str, proof: &str) -> RequestBuilder {
+    let body = json!({ "method": method, "code": proof });
+    World::post(&world.waits, "/auth/second-factor/verify", body)
+}
+
+fn step_up(world: &World, method: &str, proof: &str) -> RequestBuilder {
+    let body = json!({ "method": method, "code": proof });
+    World::post(&world.alice, "/auth/reauthenticate", body)
+}
+
+/// Mounted routes with a body that take no proof. They ask for one, or change what a session may change.
+const WITHOUT_A_PROOF: [&str; 14] = [
+    "POST /captcha",
+    "POST /email",
+    "POST /login-names",
+    "POST /login/mail",
+    "POST /phone",
+    "POST /reauthenticate/challenge",
+    "POST /recovery-codes",
+    "POST /second-factor/challenge",
+    "POST /sent-codes",
+    "POST /session/anonymous",
+    "POST /session/may",
+    "POST /sessions/end",
+    "POST /totp",
+    "POST /verification",
+];
+
+/// Returns every digest of 32 bytes in the rows of a table that contain this text.
+async fn digests(probe: &Probe, table: &str, of: &str) -> Vec<Vec<u8>> {
+    let rows = probe.dump(table).await;
+    let fields = rows.iter().filter(|row| row.contains(of)).flat_map(|row| row.split('|'));
+    let hex = fields.map(|field| field.trim_start_matches("\\x").to_lowercase());
+    let bytes = hex.filter_map(|hex| data_encoding::HEXLOWER.decode(hex.as_bytes()).ok());
+    bytes.filter(|bytes| bytes.len() == 32).collect()
+}
+
+/// Returns what is stored of the proofs that open a door.
+async fn stored(probe: &Probe, door: &Door) -> Vec<Vec<u8>> {
+    let mut stored = Vec::new();
+    for opens in door.opens {
+        let kind = opens.split(' ').next().unwrap_or_default();
+        stored.extend(match kind {
+            "sess+jwt" | "mfa+jwt" | "pwc+jwt" | "enr+jwt" | "anon+jwt" => {
+                digests(probe, "auth_session", "").await
+            }
+            "recovery_code" => digests(probe, "auth_recovery_code", "").await,
+            "captcha" => digests(probe, "auth_captcha", "").await,
+            "app" => digests(probe, "auth_challenge", "|app:transfer|").await,
+            "dev+jwt" | "mail+jwt" | "password" | "totp" => Vec::new(),
+            _ => {
+                let found = digests(probe, "auth_challenge", &format!("|{kind}|")).await;
+                assert!(found.len() >= 2, "{kind} has a subject and a token");
+                found
+            }
+        });
+    }
+    stored
+}
+
+async fn present(probe: &Probe, world: &World, door: &Door, proof: &str) -> Answer {
+    // An attempt that is refused because of too many others would say nothing about the proof.
+    probe.forget_attempts().await;
+    send((door.knock)(world, proof)).await
+}
+
+#[track_caller]
+fn stays_shut(answer: &Answer, door: &Door, what: &str) {
+    let shut = (300..500).contains(&answer.status) && answer.status != 429;
+    assert!(shut, "{} and {what}: {} {}", door.name, answer.status, answer.text);
+    for name in [COOKIE, DEVICE] {
+        let set = answer.cookie_of(name).filter(|value| !value.is_empty());
+        assert_eq!(set, None, "{} and {what}", door.name);
+    }
+}
+
+on_every_database! {
+    async fn each_proof_opens_its_own_doors(probe: Probe) {
+        let mut probe = probe;
+        probe.auth = node(&probe);
+        let mut world = World::new(&probe, 0).await;
+        let known: BTreeSet<_> =
+            world.proofs.keys().map(|name| name.split(' ').next().expect("a kind").to_owned()).collect();
+        assert_eq!(known, portcullis::test_kit::kinds_of_proofs(), "a kind is missing in this test");
+        let without: BTreeSet<_> = WITHOUT_A_PROOF.into_iter().collect();
+        let mut number = 0;
+        for (at, door) in DOORS.iter().enumerate() {
+            for opens in door.opens {
+                if at >= HARMLESS {
+                    number += 1;
+                    world = World::new(&probe, number).await;
+                }
+                let answer = present(&probe, &world, door, &world.proofs[opens]).await;
+                assert!(answer.status < 300, "{} and {opens}: {}", door.name, answer.text);
+            }
+        }
+        let opened: BTreeSet<_> = DOORS.iter().flat_map(|door| door.opens).copied().collect();
+        assert_eq!(opened, world.proofs.keys().copied().collect());
+        // A new route with a body is one of these doors, or takes no proof.
+        let guarded = probe
+            .auth
+            .router()
+            .auth_routes("/auth", probe.auth.routes())
+            .auth_routes("/auth", portcullis::anonymous::routes(&probe.auth))
+            .auth_routes("/auth", portcullis::mail_login::routes(&probe.auth))
+            .auth_routes("/auth", portcullis::own_account::routes(&probe.auth))
+            .auth_routes("/auth", portcullis::second_factor::routes(&probe.auth));
+        let _mounted: Router = guarded.into_router();
+        let routes = probe.auth.guarded_routes();
+        for route in routes.iter() {
+            let row = route.description().expect("a route of portcullis");
+            let name = format!("{} {}", row.method, row.path);
+            let is_door = DOORS.iter().any(|door| {
+                door.name.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            });
+            let known = row.body == RouteBody::None || is_door || without.contains(&*name);
+            assert!(known, "{name} is missing in this test");
+        }
+    }
+
+    async fn no_proof_opens_the_door_of_another_one_and_no_digest_opens_any(probe: Probe) {
+        let mut probe = probe;
+        probe.auth = node(&probe);
+        let world = World::new(&probe, 0).await;
+        for door in DOORS {
+            for (name, proof) in &world.proofs {
+                // The password belongs to both people of this world.
+                if !door.opens.contains(name) {
+                    let answer = present(&probe, &world, door, proof).await;
+                    stays_shut(&answer, door, name);
+                }
+            }
+        }
+        for door in DOORS {
+            for digest in stored(&probe, door).await {
+                let hex = data_encoding::HEXLOWER.encode(&digest);
+                for text in [data_encoding::BASE64URL_NOPAD.encode(&digest), hex] {
+                    let answer = present(&probe, &world, door, &text).await;
+                    stays_shut(&answer, door, "a stored digest");
+                }
+            }
+        }
+        // None of that used up or ended anything: the harmless doors still open.
+        for door in &DOORS[..HARMLESS] {
+            for opens in door.opens {
+                let answer = present(&probe, &world, door, &world.proofs[opens]).await;
+                assert!(answer.status < 300, "{} and {opens}: {}", door.name, answer.text);
+            }
+        }
+    }
+}
