@@ -103,6 +103,21 @@ impl FactorOwner {
         }
     }
 
+    /// Returns true for a sign-in that would still have to set up a factor, if the account had these: a
+    /// role requires a stronger one.
+    pub(crate) async fn would_still_lack(
+        &self,
+        auth: &Portcullis,
+        row: &account::Model,
+        enrolled: EnrolledFactors,
+    ) -> Result<bool, Fault> {
+        if self.identity().is_some() {
+            return Ok(false);
+        }
+        let row = account::Model { enrolled_factors: enrolled.0, ..row.clone() };
+        Ok(Demands::read(auth, &row, auth.context().now()).await?.needs_enrolment())
+    }
+
     /// Continues after the factors of the account were changed to `enrolled`, under the new epoch. All
     /// other sessions of the account have ended. A sign-in that had to set up a factor is complete now.
     pub(crate) async fn go_on(

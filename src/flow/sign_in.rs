@@ -50,7 +50,7 @@ pub enum LoginOutcome {
     SecondFactorRequired(Issued),
     /// A new password must be set first.
     PasswordChangeRequired(Issued),
-    /// A second factor must be enrolled first.
+    /// A second factor must be enrolled first: a role requires it, or the last recovery code was used.
     EnrolmentRequired(Issued),
 }
 
@@ -84,6 +84,9 @@ enum Enrolment {
     /// Until this time the account may be used without it.
     Due(Timestamp),
     Now,
+    /// The last recovery code of the account was used up in this sign-in. It comes before a new password:
+    /// the step that ends it looks at the password again.
+    LastRecoveryCode,
 }
 
 impl Demands {
@@ -149,6 +152,14 @@ impl Demands {
         Self { enrolled, accepted: enrolled, ..alone }
     }
 
+    /// True if a factor must be set up before the account may be used.
+    pub(crate) fn needs_enrolment(self) -> bool {
+        match self.enrolment {
+            Enrolment::Now | Enrolment::LastRecoveryCode => true,
+            Enrolment::NotNeeded | Enrolment::Due(_) => false,
+        }
+    }
+
     fn without_roles(row: &account::Model) -> Self {
         let enrolled = EnrolledFactors(row.enrolled_factors);
         Self {
@@ -177,6 +188,8 @@ impl Demands {
     fn stage(self, proved: &PassedFactors, further: bool) -> Stage {
         if !self.enrolled.is_empty() && !self.has_second(proved, further) {
             Stage::PendingSecondFactor
+        } else if self.enrolment == Enrolment::LastRecoveryCode {
+            Stage::MustEnrol
         } else if self.new_password {
             Stage::MustChangePassword
         } else if self.enrolment == Enrolment::Now {
@@ -268,6 +281,13 @@ impl<'a> NewSession<'a> {
         self
     }
 
+    /// Stops before the session is full, because the sign-in has used up the last recovery code. The
+    /// owner has most likely lost the other factor, and would not get in again.
+    pub(crate) fn after_last_recovery_code(mut self) -> Self {
+        self.demands.enrolment = Enrolment::LastRecoveryCode;
+        self
+    }
+
     pub(crate) fn stage(&self) -> Stage {
         // Only a second step is further than the first one. A sign-in that sets up a factor has not
         // taken one.
@@ -323,7 +343,7 @@ impl<'a> NewSession<'a> {
         };
         let due = match self.demands.enrolment {
             Enrolment::Due(due) => Some(due).filter(|_| stage == Stage::Full),
-            Enrolment::NotNeeded | Enrolment::Now => None,
+            Enrolment::NotNeeded | Enrolment::Now | Enrolment::LastRecoveryCode => None,
         };
         let issued = start.inside(txn).issue().await?.with_enrolment_due(due);
         Ok(Made { issued, account: account.id(), stage })
@@ -429,6 +449,13 @@ mod tests {
         assert_eq!(stage(now(&[MailedCode], false), &[Password, MailedCode]), Stage::MustEnrol);
         let due = Demands { enrolment: Enrolment::Due(at), ..demands(&[], false) };
         assert_eq!(stage(due, &[Password]), Stage::Full);
+        // After the last recovery code, the new password comes after the factor.
+        for new_password in [false, true] {
+            let last = demands(&[Totp, RecoveryCode], new_password);
+            let last = Demands { enrolment: Enrolment::LastRecoveryCode, ..last };
+            assert_eq!(stage(last, &[Password, RecoveryCode]), Stage::MustEnrol);
+            assert_eq!(stage(last, &[Password]), Stage::PendingSecondFactor);
+        }
         // Of a weak and a strong one, the strong one counts, and so does a recovery code.
         let both = demands(&[MailedCode, Totp, RecoveryCode], false);
         let strong = Demands { accepted: both.enrolled.without(MailedCode), ..both };

@@ -31,7 +31,7 @@
 //! | `session_suspicious` | 401 | the session was marked suspicious |
 //! | `second_factor_required` | 401 | the sign-in still needs its second factor |
 //! | `password_change_required` | 401 | the user must set a new password first |
-//! | `enrolment_required` | 401 | a role of the account [requires a second factor](crate::second_factor#roles-that-require-a-factor), and it has none that is strong enough; set one up first |
+//! | `enrolment_required` | 401 | a role of the account [requires a second factor](crate::second_factor#roles-that-require-a-factor), and it has none that is strong enough, or the sign-in used the last [recovery code](crate::recovery_code#what-a-page-should-do); set one up first |
 //! | `wrong_stage` | 401 | there is a session, but this handler needs another kind |
 //! | `insufficient_user_authentication` | 401 | the user must pass a factor, or pass it again (RFC 9470). `factors` lists the account's factors that are accepted. `enrol` lists the factors to set up first, if the account has none of these. `max_age` is the maximum age of the factor |
 //! | `multiple_credentials` | 400 | the request has two bearer tokens, a bearer token and a valid session cookie, or two valid session cookies. Two cookies are an error only on routes that need to know the user |

@@ -105,7 +105,7 @@
 //! | address | what your page shows |
 //! |---|---|
 //! | `?result=second_factor_required` | the form for the code, which posts to `/auth/second-factor/verify`. For a code that is sent, first a form that posts `method` to `/auth/second-factor/challenge`. Then the form for the code has the hidden field `method` too |
-//! | `?result=enrolment_required` | a link to the page that sets up a second factor, or this page itself. A [role requires](crate::second_factor#roles-that-require-a-factor) one, and the account has none |
+//! | `?result=enrolment_required` | a link to the page that sets up a second factor, or this page itself. A [role requires](crate::second_factor#roles-that-require-a-factor) one and the account has none, or the sign-in used the [last recovery code](crate::recovery_code#what-a-page-should-do) |
 //!
 //! - Without the field `method`, a code of eight digits is read as one of an authenticator, and is wrong.
 //! - The forms that ask for a code end at `next`. Set `next` to the page with the form for the code.
@@ -115,8 +115,8 @@
 //!   [`auth.totp().start(..)`](crate::totp::Totp::start) and shows the answer as a page. Take the extractor
 //!   [`FactorOwner`](crate::second_factor::FactorOwner): it accepts a session, and also a sign-in that must set up a
 //!   factor. Give the route `any_session()`, because `Requirement::signed_in()` would refuse such a sign-in. The form of this page posts `id` and `code` to `/auth/totp/confirm`.
-//! - `POST /auth/recovery-codes` takes only JSON too. Your own handler takes an
-//!   [`AccountOwner`](crate::identity::AccountOwner), because the account must have another second factor before. It
+//! - `POST /auth/recovery-codes` takes only JSON too. Your own handler takes a
+//!   [`FactorOwner`](crate::second_factor::FactorOwner) too, because a sign-in with the last code may make new ones. It
 //!   calls [`auth.recovery_codes().generate(..)`](crate::recovery_code::RecoveryCodes::generate). The answer must contain
 //!   the new session: return `(new.into_issued(), page)`.
 //! - An account with a verified address must prove the mailbox before its first factor. So the set-up page needs the

@@ -150,6 +150,8 @@
 //!   answer is 401 `token_expired`, and the person signs in again.
 //! - The password or the mailed code must be at most `session.recent_factor` old (5 minutes), also in step 4. Otherwise
 //!   the answer is 401 `insufficient_user_authentication`.
+//! - A sign-in with the last recovery code answers `enrolment_required` too, with `recovery_codes_left` 0. It needs no
+//!   mailed code. Show [both ways to go on](crate::recovery_code#what-a-page-should-do).
 //! - At this stage, `GET /auth/totp`, `GET /auth/session` and `PUT /auth/password` answer 401 `enrolment_required`. Do
 //!   not call them from the set-up page.
 //! - `POST /auth/reauthenticate` takes no password at this stage. Without a mailed code, the person signs in again.

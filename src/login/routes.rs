@@ -152,7 +152,8 @@ async fn reauthenticate(
             let code = second_factor::code_in(body.method, code);
             let flow = auth.second_factor();
             let stepped_up = flow.prove_enrolling(&session, code, &client).await?;
-            let members = serde_json::json!({ "result": Stage::MustEnrol.as_str() });
+            let mut members = second_factor::left(stepped_up.recovery_codes_left);
+            members["result"] = Stage::MustEnrol.as_str().into();
             return Ok(signed_in_with(StatusCode::OK, stepped_up.issued, members));
         }
     };

@@ -17,6 +17,9 @@ pub enum RecoveryCodeError {
     /// The account has no other second factor that the codes could replace.
     #[error("set up another second factor first")]
     NoOtherFactor,
+    /// A role of the account requires a stronger second factor, which must be set up first.
+    #[error("a role of the account requires a stronger second factor")]
+    TooWeak,
     /// The main mail address of the account is not verified. The person who verifies it owns the account.
     #[error("verify the mail address of the account first")]
     AddressNotProved,
@@ -38,6 +41,7 @@ from_hooked!(RecoveryCodeError);
 problem! {
     RecoveryCodeError {
         Self::NoOtherFactor => CONFLICT, "no_other_factor";
+        Self::TooWeak => CONFLICT, "factor_too_weak";
         Self::AddressNotProved => FORBIDDEN, "address_not_proved";
     }
     passes on { StepUp, Session, Refused, Fault }

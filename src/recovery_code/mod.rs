@@ -4,6 +4,7 @@
 //! 2. Each code works once, in place of another second factor: for a sign-in that waits for it, and
 //!    for a step-up. It never replaces the password. [`second_factor`](crate::second_factor) accepts it.
 //! 3. A use tells how many are left, and the owner gets a mail about it. The other codes stay valid.
+//!    A sign-in with the last one is not complete until the account has new codes or another factor.
 //! 4. If a person asks again, they get ten new codes, and the old ones are invalid.
 //!
 //! # What a code is worth
@@ -24,6 +25,18 @@
 //!   that asks goes on as a new one. The owner is told by mail.
 //! - If the last other factor is removed, the codes are removed too. After the last code was used, the
 //!   account has no recovery codes.
+//! - A sign-in with the last code answers `enrolment_required`, with `recovery_codes_left` 0. It goes on
+//!   when a factor is set up, or when another factor is proved and new codes are made. It ends after
+//!   `session.pending_lifetime`. A step-up with the last code changes nothing about its session.
+//!
+//! # What a page should do
+//! - After each use, show how many codes are left. Ask whether the other factor is lost. If it is, offer to
+//!   set up a new authenticator now, then to remove the lost one and to make new codes. The session of the
+//!   code allows this for five minutes (`session.recent_factor`).
+//! - After the last one (`recovery_codes_left` 0 and the `result` `enrolment_required`), show two ways. A
+//!   person who has lost the other factor sets up a new authenticator: `POST /totp` and
+//!   `POST /totp/confirm`. A person who still has it proves it with `POST /reauthenticate`, and makes new
+//!   codes with `POST /recovery-codes`. Either completes the sign-in.
 //!
 //! # Example
 //!
@@ -52,7 +65,8 @@
 //! # Routes
 //! They are mounted with those of [`second_factor`](crate::second_factor#routes).
 //! - `GET /recovery-codes` answers `{"left": 9}`.
-//! - `POST /recovery-codes` takes `{}`. It answers 201 as `POST /login` does, with the member `codes`.
+//! - `POST /recovery-codes` takes `{}`. It answers 201 as `POST /login` does, with the member `codes`. It
+//!   also takes a sign-in that must set up a factor.
 //!   It takes no form, because a redirect would lose the codes. Pages without a script have their own
 //!   handler.
 //!
@@ -65,7 +79,7 @@
 //!
 //! # Errors
 //! `insufficient_user_authentication` (401), `address_not_proved`, `limited_session` (403),
-//! `no_other_factor` (409).
+//! `factor_too_weak`, `no_other_factor`, `session_limit` (409).
 //!
 //! # Standard
 //! OWASP ASVS 5.0 6.5.1 and 6.5.2; NIST SP 800-63B-4 3.1.2 (look-up secrets, at least 112 bits).
@@ -80,7 +94,7 @@ use crate::base::clock::Timestamp;
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Fault, Txn, transaction};
-use crate::flow::enrolling::{self, FactorOwner};
+use crate::flow::enrolling::{Changed, FactorOwner};
 use crate::flow::factors::{self, Recent};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
@@ -146,29 +160,34 @@ impl std::fmt::Debug for NewRecoveryCodes {
 
 impl RecoveryCodes<'_> {
     /// Makes ten new codes. The old ones are invalid from then on. The session of the owner goes on as
-    /// a new one. All other sessions end.
+    /// a new one. All other sessions end. A sign-in that had to set up a factor is complete afterwards.
     ///
     /// # Errors
     /// - [`RecoveryCodeError::StepUp`]: a second factor that is no recovery code must be recent.
     /// - [`RecoveryCodeError::NoOtherFactor`], [`RecoveryCodeError::AddressNotProved`].
+    /// - [`RecoveryCodeError::TooWeak`] for a sign-in that must set up a stronger factor.
     /// - [`RecoveryCodeError::Session`] if the session has ended or the account was changed meanwhile;
     ///   an outage.
     pub async fn generate(
         &self,
-        owner: &AccountOwner<owner::Factors>,
+        owner: impl Into<FactorOwner>,
         client: &ClientInfo,
     ) -> Result<NewRecoveryCodes, RecoveryCodeError> {
-        let context = self.auth.context();
+        let (owner, context) = (&owner.into(), self.auth.context());
         let account = owner.account();
         if account.enrolled_factors().without(Factor::RecoveryCode).is_empty() {
             return Err(RecoveryCodeError::NoOtherFactor);
         }
-        factors::require_recent(self.auth, &FactorOwner::from(owner), Recent::NotRecoveryCode)
+        factors::require_recent(self.auth, owner, Recent::NotRecoveryCode)
             .map_err(RecoveryCodeError::StepUp)?;
         let db = context.db();
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let row = row.filter(|row| row.epoch == account.epoch);
         let row = row.ok_or(RecoveryCodeError::Session(SessionError::Ended))?;
+        let enrolled = EnrolledFactors(row.enrolled_factors).with(Factor::RecoveryCode);
+        if owner.would_still_lack(self.auth, &row, enrolled).await? {
+            return Err(RecoveryCodeError::TooWeak);
+        }
         let now = context.now();
         let codes: Vec<Zeroizing<String>> = (0..CODES).map(|_| code::new_code()).collect();
         let keys = self.auth.per_instance::<CodeKeys>();
@@ -183,21 +202,25 @@ impl RecoveryCodes<'_> {
         let changing = ChangingFactors {
             context,
             row: &row,
-            enrolled: EnrolledFactors(row.enrolled_factors).with(Factor::RecoveryCode),
+            enrolled,
             change: FactorChange::Added(Factor::RecoveryCode),
             client,
         };
-        let passed = owner.session().factors().clone();
-        let issued = transaction!(db, |txn| {
+        let passed = owner.passed().clone();
+        let gone_on = transaction!(db, |txn| {
             let epoch = changing.apply(txn).await?;
             let epoch = epoch.ok_or(RecoveryCodeError::Session(SessionError::Ended))?;
             if has_unproved_mailbox(txn, row.id).await? {
                 return Err(RecoveryCodeError::AddressNotProved);
             }
             store::replace(txn, row.id, rows.clone()).await?;
-            let go_on = enrolling::go_on(self.auth, txn, owner, epoch, passed.clone(), client);
-            Ok::<_, RecoveryCodeError>(Box::pin(go_on).await?)
-        })?;
+            let changed = Changed { row: &row, enrolled, epoch, passed: passed.clone() };
+            Ok::<_, RecoveryCodeError>(owner.go_on(self.auth, txn, changed, client).await?)
+        });
+        if let Err(RecoveryCodeError::Refused(_)) = &gone_on {
+            owner.record_refusal(self.auth, client).await?;
+        }
+        let issued = gone_on?.committed(self.auth).await;
         let codes = codes.iter().map(|code| code::printed(code)).collect();
         Ok(NewRecoveryCodes { codes, issued })
     }

@@ -8,10 +8,12 @@ use serde_json::json;
 
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::flow::enrolling::FactorOwner;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
 use crate::route::{self, Json, Row, row, signed_in_with};
+use crate::session::Stage;
 
 /// The rows of recovery codes. The routes of [`second_factor`](crate::second_factor) include them.
 pub(crate) fn rows() -> Vec<Row> {
@@ -20,13 +22,15 @@ pub(crate) fn rows() -> Vec<Row> {
         row(Method::GET, "/recovery-codes", left).by(owner),
         // No form: the redirect that answers one would lose the codes.
         row(Method::POST, "/recovery-codes", generate)
-            .by(owner)
+            .by(RouteCaller::owner_or::<owner::Factors>(Stage::MustEnrol))
             .takes(RouteBody::Json)
             .answers(&[StatusCode::CREATED])
             .refuses(&[
                 "address_not_proved",
+                "factor_too_weak",
                 "insufficient_user_authentication",
                 "no_other_factor",
+                "session_limit",
             ]),
     ]
 }
@@ -45,7 +49,7 @@ struct GenerateBody {}
 
 async fn generate(
     State(auth): State<Portcullis>,
-    owner: AccountOwner<owner::Factors>,
+    owner: FactorOwner,
     client: ClientInfo,
     Json(GenerateBody {}): Json<GenerateBody>,
 ) -> Result<Response, Rejection> {

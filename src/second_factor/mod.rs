@@ -14,7 +14,8 @@
 //!    makes only one session. Everything follows that follows a sign-in with a password alone: hooks,
 //!    the event, memberships, the known device and the notice of a new device.
 //!
-//! If the account must set a new password, that is the next step.
+//! If the account must set a new password, that is the next step. If the code was the last [recovery
+//! code](crate::recovery_code), the next step is to set up a factor: `enrolment_required`.
 //!
 //! # Turn it on
 //! 1. Apply the migrations. The tables come with `m0014_second_factor`.
@@ -127,7 +128,8 @@
 //! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code` or
 //!   `texted_code`). Without a method, the form of the code decides between the first two. So a code
 //!   that was sent needs its `method`. It answers 200, as `POST /login` does. After a recovery code it
-//!   has the member `recovery_codes_left`. Offer new codes before there are none.
+//!   has the member `recovery_codes_left`. With `0`, the `result` is `enrolment_required`. See [what a page
+//!   should do](crate::recovery_code#what-a-page-should-do).
 //!
 //! Routes that set up a factor also take a sign-in that must set one up. In your own handler, the
 //! extractor [`FactorOwner`] accepts both.
@@ -360,7 +362,11 @@ impl SecondFactor<'_> {
         let made = transaction!(context.db(), |txn| {
             let locked = session.lock(txn).await?;
             let spent = right.spend(self.auth, txn, client, now).await?;
-            let made = session.clone().make(txn, locked).await?;
+            let session = match spent.recovery_codes_left {
+                Some(0) => session.clone().after_last_recovery_code(),
+                _ => session.clone(),
+            };
+            let made = session.make(txn, locked).await?;
             Ok::<_, SecondFactorError>((made, spent))
         });
         if let Err(SecondFactorError::Refused(_)) = &made {

@@ -326,9 +326,10 @@ impl SentCodes<'_> {
         }
         let enrolled = enrolled.with(factor);
         let alone = owner.passed().iter().all(|(passed, _)| passed == factor);
-        let least = self.auth.context().config.factor.least;
         // A factor is no second one in the sign-in that began with it.
-        if owner.identity().is_none() && (alone || enrolled.enough(least).is_empty()) {
+        if owner.identity().is_none() && alone
+            || owner.would_still_lack(self.auth, &row, enrolled).await?
+        {
             return Err(SentCodeError::TooWeak);
         }
         let change = (enrolled, FactorChange::Added(factor));

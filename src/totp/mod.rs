@@ -316,7 +316,7 @@ impl Totp<'_> {
         let right = TypedCode::parse(code).and_then(|code| right(self.auth, waiting, &code, now));
         let right = right.ok_or(TotpError::WrongCode)?;
         let enrolled = EnrolledFactors(row.enrolled_factors).with(Factor::Totp);
-        if owner.identity().is_none() && enrolled.enough(context.config.factor.least).is_empty() {
+        if owner.would_still_lack(self.auth, &row, enrolled).await? {
             return Err(TotpError::TooWeak);
         }
         let change = FactorChange::Added(Factor::Totp);

@@ -472,6 +472,26 @@ on_every_database! {
         assert_eq!(other.post("/auth/second-factor/verify", body).await.status, 200);
     }
 
+    async fn recovery_codes_are_no_factor_that_a_role_requires(probe: Probe) {
+        let account = probe.register_with_email("alice", "alice@example.com").await;
+        probe.auth.accounts().verify(account.id()).await.expect("it is verified");
+        let weak = [Factor::MailedCode];
+        probe.auth.accounts().set_enrolled_factors(account.id(), weak).await.expect("it is set");
+        require(&probe.auth, &account).await;
+        let mut browser = probe.browser().await;
+        assert_eq!(result(&mut browser).await, "second_factor_required");
+        let sent = ask(&probe, &mut browser, "/auth/second-factor/challenge", "mailed_code").await;
+        let body = json!({ "method": "mailed_code", "code": sent });
+        let answer = browser.post("/auth/second-factor/verify", body).await;
+        assert_eq!(answer.json()["result"], "enrolment_required", "{}", answer.text);
+        check(&browser.post("/auth/recovery-codes", json!({})).await, 409, "factor_too_weak");
+        check(&browser.get("/me").await, 401, "enrolment_required");
+        // Without the role, it is only the missing codes.
+        probe.auth.roles().require_factor("admin", false).await.expect("it is changed");
+        let answer = browser.post("/auth/recovery-codes", json!({})).await;
+        assert_eq!((answer.status, &answer.json()["result"]), (201, &json!("session")), "{}", answer.text);
+    }
+
     async fn a_mailed_code_is_enough_if_that_is_configured(probe: Probe) {
         let (account, mut browser) = admin(&probe).await;
         assert_eq!(result(&mut browser).await, "enrolment_required");

@@ -33,6 +33,13 @@ async fn left(browser: &mut Browser) -> serde_json::Value {
     browser.get("/auth/recovery-codes").await.json()["left"].clone()
 }
 
+/// The number of sign-ins that were completed.
+async fn full_sign_ins(probe: &Probe) -> i64 {
+    let events =
+        "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_success' AND detail IS NULL";
+    probe.number(events).await
+}
+
 /// The values of `left` in the messages about used codes.
 async fn told(probe: &Probe) -> Vec<String> {
     let sent = probe.mail().await;
@@ -224,15 +231,58 @@ on_every_database! {
         // The phone is lost, and one code is left.
         let mut other = waiting(&browser, "alice").await;
         let answer = verify(&mut other, &codes[0]).await;
-        assert_eq!(answer.json()["recovery_codes_left"], 0, "{}", answer.text);
-        let lost = other.get("/auth/totp").await.json()["authenticators"][0]["id"].clone();
+        let said = (answer.status, &answer.json()["result"], &answer.json()["recovery_codes_left"]);
+        assert_eq!(said, (200, &json!("enrolment_required"), &json!(0)), "{}", answer.text);
+        // Not even the owner of a code may go on as if nothing had happened.
+        for path in ["/me", "/auth/session", "/auth/totp", "/auth/recovery-codes"] {
+            check(&other.get(path).await, 401, "enrolment_required");
+        }
+        let lost = browser.get("/auth/totp").await.json()["authenticators"][0]["id"].clone();
         let lost = format!("/auth/totp/{}", lost.as_str().expect("an id"));
-        check(&other.delete(&lost).await, 401, "insufficient_user_authentication");
+        check(&other.delete(&lost).await, 401, "enrolment_required");
+        // A code alone makes no new codes, and is used up.
+        let refused = other.post("/auth/recovery-codes", json!({})).await;
+        check(&refused, 401, "insufficient_user_authentication");
+        assert_eq!(refused.json()["factors"], json!(["totp"]));
+        check(&step_up(&mut other, &codes[0]).await, 403, "wrong_code");
+        assert_eq!(full_sign_ins(&probe).await, 2, "this one is not complete");
         enrol(&probe, &mut other, "new phone").await;
+        assert_eq!(full_sign_ins(&probe).await, 3);
+        assert_eq!(other.get("/me").await.status, 200);
         assert_eq!(other.delete(&lost).await.status, 200);
         assert_eq!(generate(&mut other).await.len(), 10);
         let account = probe.auth.accounts().find(alice.id()).await.expect("it answers").expect("alice");
         assert!(account.enrolled_factors().contains(Factor::RecoveryCode));
+    }
+
+    async fn after_the_last_code_another_factor_and_new_codes_complete_the_sign_in(probe: Probe) {
+        let (alice, mut browser, secret) = person(&probe, "alice").await;
+        let codes = generate(&mut browser).await;
+        for code in &codes[2..] {
+            assert_eq!(step_up(&mut browser, code).await.status, 200);
+            probe.clock.advance(Duration::from_millis(1));
+        }
+        // A sign-in with the last code but one is complete.
+        let answer = verify(&mut waiting(&browser, "alice").await, &codes[1]).await;
+        let said = (answer.json()["result"].clone(), answer.json()["recovery_codes_left"].clone());
+        assert_eq!(said, (json!("session"), json!(1)));
+        // A new password is asked for after the factor.
+        probe.auth.accounts().require_password_change(alice.id()).await.expect("it is required");
+        let mut other = waiting(&browser, "alice").await;
+        let answer = verify(&mut other, &codes[0]).await;
+        assert_eq!(answer.json()["result"], "enrolment_required", "{}", answer.text);
+        let new = json!({ "new_password": "another horse battery staple" });
+        check(&other.put("/auth/password", new.clone()).await, 401, "enrolment_required");
+        let answer = step_up(&mut other, &code(&probe, &secret)).await;
+        assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("enrolment_required")), "{}", answer.text);
+        let copy = other.clone();
+        let answer = other.post("/auth/recovery-codes", json!({})).await;
+        assert_eq!((answer.status, &answer.json()["result"]), (201, &json!("password_change_required")), "{}", answer.text);
+        assert_eq!(answer.json()["codes"].as_array().map(Vec::len), Some(10));
+        check(&copy.clone().post("/auth/recovery-codes", json!({})).await, 401, "session_ended");
+        assert_eq!(other.put("/auth/password", new).await.status, 200);
+        assert_eq!(other.get("/me").await.status, 200);
+        assert_eq!(left(&mut other).await, 10);
     }
 
     async fn at_the_limit_of_authenticators_a_code_allows_one_more(probe: Probe) {
