@@ -116,6 +116,8 @@ pub struct Account {
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) deleted_at: Option<Timestamp>,
     pub(crate) rate_limit: Option<i64>,
+    /// When a mailed code is a second factor again. It is known only for a sign-in that waits for one.
+    pub(crate) mailed_code_at: Option<Timestamp>,
 }
 
 impl Account {
@@ -191,6 +193,7 @@ impl From<entity::account::Model> for Account {
             disabled_at: row.disabled_at,
             deleted_at: row.deleted_at,
             rate_limit: row.rate_limit,
+            mailed_code_at: None,
         }
     }
 }

@@ -18,6 +18,7 @@
 // An arm for "everything else" could sign someone in at a stage that is added later.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use crate::account::enrolled::mailed_code_at;
 use crate::account::entity::account;
 use crate::account::{Account, store as account_store};
 use crate::audit_log;
@@ -323,6 +324,7 @@ impl<'a> NewSession<'a> {
         if stage == Stage::PendingSecondFactor {
             // The methods of the sign-in are those that are enough.
             account.enrolled = self.demands.accepted;
+            account.mailed_code_at = mailed_code_at(context, self.row.password_mailed_at);
         }
         if stage == Stage::Full
             && let Some(new) = NewDevice::of(context, self.row, self.client, self.device, self.now)

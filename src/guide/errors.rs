@@ -82,6 +82,7 @@
 //! | `factor_required` | 409 | a role of the account requires a second factor, and this is the last one that is strong enough; set up another one before you remove it |
 //! | `factor_too_weak` | 409 | a role of the account requires a stronger second factor, which must be set up first |
 //! | `no_password` | 409 | mailed codes can be a second factor only of an account with a password, because a sign-in by mail already proves the mailbox |
+//! | `code_ended` | 403 | five wrong codes were typed for a [code that was sent](crate::sent_code); request a new one |
 //! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a [mailed code](crate::sent_code) is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
 //! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no [code](crate::sent_code) is sent for it, and it cannot be switched off |
@@ -93,7 +94,7 @@
 //! | `invalid_reset_token` | 400 | the link is unknown, used or expired, or its account has changed; the answer does not say which |
 //! | `reset_token_used` | 409 | this browser set a password with this link less than a minute ago; the second password was not set |
 //! | `only_login_name` | 409 | this is the only name left to sign in with |
-//! | `address_not_proved` | 403 | verify the account's main address before you add names to the account. Verify it too before you set up a second factor |
+//! | `address_not_proved` | 403 | verify the account's main address before you add names to the account. Verify it too before you set up a second factor. If a code was to be sent, the member `target` shows the address that waits for its proof |
 //! | `too_many_names` | 409 | the account has the maximum number of names |
 //! | `name_not_found` | 404 | the account has no such name; the answer is the same for a name of another account |
 //! | `own_address` | 409 | this is the account's main address or number: change it with its own route, it cannot be removed as a name |

@@ -11,6 +11,7 @@
 use super::error::AuthError;
 use super::resolved::Identity;
 use super::resolver::Resolver;
+use crate::account::enrolled::mailed_code_at;
 use crate::account::{Account, store as account_store};
 use crate::base::clock::Timestamp;
 use crate::base::factor::{EnrolledFactors, Factor};
@@ -77,9 +78,24 @@ pub(crate) fn due_at(context: &Context, stored: Option<Timestamp>, now: Timestam
 }
 
 /// Returns the account of a sign-in that waits for its second factor, with only those factors that are
-/// enough. If a role requires a strong one, a weaker one is not. Most accounts have only strong ones or
-/// only weak ones, and cost nothing here.
-pub(super) async fn accepted(
+/// enough, and when a mailed code is enough. Only an account with mailed codes costs a statement for that.
+pub(super) async fn waiting(
+    context: &Context,
+    resolver: &Resolver,
+    account: Account,
+) -> Result<Account, AuthError> {
+    let account = accepted(context, resolver, account).await?;
+    if !account.enrolled.contains(Factor::MailedCode) {
+        return Ok(account);
+    }
+    let db = context.db();
+    let mailed_at = db.read(account_store::password_mailed(&db.executor(), account.id)).await?;
+    Ok(Account { mailed_code_at: mailed_code_at(context, mailed_at), ..account })
+}
+
+/// Returns the account with only those factors that are enough. If a role requires a strong one, a
+/// weaker one is not. Most accounts have only strong ones or only weak ones, and cost nothing here.
+async fn accepted(
     context: &Context,
     resolver: &Resolver,
     account: Account,

@@ -453,7 +453,7 @@ impl RequestIdentity {
             }
             let account = match account {
                 Some(account) if state.stage == Stage::PendingSecondFactor => {
-                    Some(enrolment::accepted(context, &self.resolver, account).await?)
+                    Some(enrolment::waiting(context, &self.resolver, account).await?)
                 }
                 account => account,
             };

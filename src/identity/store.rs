@@ -362,6 +362,7 @@ fn account(row: &QueryResult, id: AccountId) -> Result<Account, DbErr> {
         disabled_at: row.try_get_by_index(11)?,
         deleted_at: row.try_get_by_index(12)?,
         rate_limit: row.try_get_by_index(13)?,
+        mailed_code_at: None,
     })
 }
 
@@ -488,6 +489,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
             disabled_at: column!(),
             deleted_at: column!(),
             rate_limit: column!(),
+            mailed_code_at: None,
         }),
     };
     Ok(Found { state, account, authorization, grants: Vec::new() })

@@ -99,6 +99,16 @@ impl Challenge {
         codes.into_iter().find(|code| self.is_code(context, code))
     }
 
+    /// Takes one of `most` tries before the code is compared. Returns false if there is none left. Call it
+    /// only for a kind without data.
+    pub(crate) async fn take_try<C: ConnectionTrait>(
+        &self,
+        db: &C,
+        most: u8,
+    ) -> Result<bool, DbErr> {
+        store::take_try(db, self.row.id, most).await
+    }
+
     /// Records that the code was correct, and for how long this is valid. Returns false if another
     /// request was faster, or if it has expired.
     pub(crate) async fn answer<C: ConnectionTrait>(

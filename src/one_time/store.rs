@@ -1,7 +1,7 @@
 //! Queries on challenges. Every change is one conditional UPDATE, and the number of changed rows
 //! tells whether it happened. So of two requests with the same code, only one succeeds.
 
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, OnConflict};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr,
     EntityTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany,
@@ -108,6 +108,33 @@ pub(crate) async fn answer_and_spend<C: ConnectionTrait>(
         .col_expr(challenge::Column::AnsweredAt, Expr::value(Some(now)))
         .col_expr(challenge::Column::UsedAt, Expr::value(Some(now)))
         .filter(challenge::Column::AnsweredAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Takes one of `most` tries at a challenge, before its code is compared. Returns false if there is none
+/// left. One statement counts, so parallel tries cannot get more. The count is in `data`, so it is only for
+/// kinds that keep nothing else there.
+pub(crate) async fn take_try<C: ConnectionTrait>(
+    db: &C,
+    id: ChallengeId,
+    most: u8,
+) -> Result<bool, DbErr> {
+    let data = || Expr::col(challenge::Column::Data);
+    let number = |tries: u8| Expr::value(Some(tries.to_string()));
+    let next = (1..most)
+        .fold(CaseStatement::new().case(data().is_null(), number(1)), |next, tries| {
+            next.case(data().eq(tries.to_string()), number(tries + 1))
+        });
+    let updated = challenge::Entity::update_many()
+        .col_expr(challenge::Column::Data, next.finally(data()).into())
+        .filter(challenge::Column::Id.eq(id))
+        .filter(
+            Condition::any()
+                .add(challenge::Column::Data.is_null())
+                .add(challenge::Column::Data.ne(most.to_string())),
+        )
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)

@@ -167,6 +167,9 @@ pub(crate) fn methods(pending: &PendingSession) -> serde_json::Value {
         if let Some(target) = method.target {
             shown["target"] = target.into();
         }
+        if let Some(usable_at) = method.usable_at {
+            shown["usable_at"] = serde_json::json!(usable_at);
+        }
         shown
     });
     methods.collect()

@@ -15,6 +15,9 @@ pub enum SecondFactorError {
     /// many attempts. The answer does not say which.
     #[error("the code is wrong or was already used")]
     WrongCode,
+    /// Too many wrong codes were typed for the code that was sent.
+    #[error("too many wrong codes were typed; request a new code")]
+    CodeEnded,
     /// The sign-in began with this factor.
     #[error("this factor was the first step of the sign-in; the second one needs another factor")]
     FactorUsedAlready,
@@ -50,6 +53,7 @@ from_hooked!(SecondFactorError);
 problem! {
     SecondFactorError {
         Self::WrongCode => FORBIDDEN, "wrong_code";
+        Self::CodeEnded => FORBIDDEN, "code_ended";
         Self::FactorUsedAlready => CONFLICT, "factor_used_already";
         Self::AfterReset => FORBIDDEN, "mailed_code_after_reset";
         Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";

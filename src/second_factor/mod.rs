@@ -51,7 +51,9 @@
 //!   step-up and the set-up of an authenticator.
 //!
 //! # Guessing
-//! All second factors of an account have one count ([`SecondFactor`](crate::config::AttemptKind)), in
+//! A code that was [sent](crate::sent_code) can be typed five times. Then the answer is `code_ended`: ask for
+//! a new one. Further,
+//! all second factors of an account have one count ([`SecondFactor`](crate::config::AttemptKind)), in
 //! all sign-ins and sessions. So another method or another sign-in brings no attempts. By default,
 //! delays start at the sixth wrong code within ten minutes, and the 15th locks for twelve hours. A correct
 //! code is then refused too. Only a person who has proved another factor can guess, so the owner gets a
@@ -148,7 +150,7 @@
 //! `authn_login_lock` with the detail `second_factor`; `authn_reauthenticated`.
 //!
 //! # Errors
-//! `wrong_code`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
+//! `wrong_code`, `code_ended`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
 //! `session_limit` (409);
 //! `too_many_attempts` (429), only with `attempts.reveal_lockout`.
 //!
@@ -173,7 +175,7 @@ use crate::flow::sign_in::{self, Demands, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::recovery_code::RightRecoveryCode;
-use crate::sent_code::{CodeChannel, RightSentCode, is_after_reset};
+use crate::sent_code::{CodeChannel, RightSentCode, Typed, is_after_reset};
 use crate::session::{
     EnrolmentSession, Issued, PendingSession, SessionError, store as session_store,
 };
@@ -475,6 +477,7 @@ impl SecondFactor<'_> {
                 return Err(SecondFactorError::TooManyAttempts { retry_after });
             }
         };
+        let mut ended = false;
         let found = match code.method {
             Method::Totp => RightTotp::find(self.auth, row.id, &code.text)
                 .await
@@ -483,9 +486,16 @@ impl SecondFactor<'_> {
                 .await
                 .map(|right| right.map(RightCode::RecoveryCode)),
             Method::Sent(channel) => {
-                RightSentCode::find(self.auth, &row, session, channel, &code.text)
-                    .await
-                    .map(|right| right.map(|right| RightCode::Sent(Box::new(right))))
+                RightSentCode::find(self.auth, &row, session, channel, &code.text).await.map(
+                    |typed| match typed {
+                        Typed::Right(right) => Some(RightCode::Sent(Box::new(right))),
+                        Typed::Wrong => None,
+                        Typed::Ended => {
+                            ended = true;
+                            None
+                        }
+                    },
+                )
             }
         };
         let found = match found {
@@ -508,9 +518,11 @@ impl SecondFactor<'_> {
         match found.filter(|_| accepted && ticket.counts()) {
             Some(right) => Ok(Right { code: right, factor: code.factor(), ticket, row, demands }),
             None => {
+                // A refused attempt must look like a wrong code.
+                let ended = ended && accepted && ticket.counts();
                 let failure = self.failure(&row, session, client);
                 self.auth.attempts().fail(ticket, &failure).await?;
-                Err(SecondFactorError::WrongCode)
+                Err(if ended { SecondFactorError::CodeEnded } else { SecondFactorError::WrongCode })
             }
         }
     }

@@ -28,6 +28,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             .by(pending)
             .takes(RouteBody::JsonOrForm)
             .refuses(&[
+                "code_ended",
                 "factor_used_already",
                 "mailed_code_after_reset",
                 "session_limit",

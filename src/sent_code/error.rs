@@ -39,12 +39,17 @@ pub enum SentCodeError {
          second factor or a recovery code, or ask an administrator"
     )]
     AfterReset,
-    /// The account has no such address or number, nobody has proved it, or the service cannot send
-    /// there.
+    /// The account has no such address or number, or the service cannot send there.
     #[error(
         "no code can be sent: there is no verified address or number, or nothing to send it with"
     )]
     NoAddress,
+    /// The address or number of the account waits for its proof.
+    #[error("no code can be sent to {target} before it is verified; verify it first")]
+    NotProved {
+        /// The address or number. Most of it is hidden.
+        target: String,
+    },
     /// A mail address of the account is not verified. The person who verifies it owns the account.
     #[error("verify the mail address of the account first")]
     AddressNotProved,
@@ -79,10 +84,16 @@ problem! {
         Self::FactorUsedAlready => CONFLICT, "factor_used_already";
         Self::AfterReset => FORBIDDEN, "mailed_code_after_reset";
         Self::NoAddress => UNPROCESSABLE_ENTITY, "no_address";
+        Self::NotProved { .. } => FORBIDDEN, "address_not_proved";
         Self::AddressNotProved => FORBIDDEN, "address_not_proved";
         Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
     }
     passes on { StepUp, Session, Refused, Fault }
+    members {
+        Self::NotProved { target } => {
+            serde_json::Map::from_iter([("target".to_owned(), target.as_str().into())])
+        }
+    }
     retry_after {
         Self::TooSoon { retry_after } => *retry_after,
     }

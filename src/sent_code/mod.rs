@@ -3,7 +3,8 @@
 //! 1. A sign-in that waits for its second factor asks for a code, if the account has this factor. A
 //!    session asks for one to prove again who is there (step-up).
 //! 2. The code goes to the address or number of the account, and only if it is verified. It
-//!    works once, within ten minutes, and only in the session that asked. The database has only its
+//!    works once, within ten minutes, and only in the session that asked. After five wrong tries it is
+//!    worth nothing, and the answer says so: `code_ended`. Then ask for a new one. The database has only its
 //!    keyed digest.
 //! 3. [`second_factor`](crate::second_factor) accepts the code. It has one count of guesses for all
 //!    second factors of an account, so another code brings no new attempts.
@@ -14,6 +15,7 @@
 //!   mailbox would have everything. For 24 hours after a forgotten password was replaced by mail,
 //!   a sign-in needs another second factor
 //!   ([`mailed_code_after_reset`](crate::config::FactorConfig::mailed_code_after_reset)).
+//!   The method then has the member `usable_at` in the answer of the sign-in. Show when it can be used.
 //! - A sign-in [by mail](crate::mail_login) takes no mailed code as its second step.
 //! - NIST SP 800-63B-4 does not accept mail for this at all. Offer [authenticators](crate::totp).
 //!
@@ -78,8 +80,8 @@
 //! `authn_factor_code_sent`; `user_updated` with the detail `factors enrolled` or `factors removed`.
 //!
 //! # Errors
-//! `insufficient_user_authentication` (401), `address_not_proved`, `limited_session`,
-//! `mailed_code_after_reset` (403), `factor_already_enrolled`, `factor_not_enrolled`,
+//! `insufficient_user_authentication` (401), `address_not_proved`, with the member `target` if no code can
+//! be sent there, `limited_session`, `mailed_code_after_reset` (403), `factor_already_enrolled`, `factor_not_enrolled`,
 //! `factor_required`, `factor_too_weak`, `factor_used_already`,
 //! `no_password`, `session_limit` (409), `no_address` (422), `too_soon` (429).
 //!
@@ -88,7 +90,7 @@
 
 use std::time::Duration;
 
-use crate::account::enrolled::{ChangingFactors, FactorChange};
+use crate::account::enrolled::{ChangingFactors, FactorChange, mailed_code_at};
 use crate::account::entity::account;
 use crate::account::{Account, LoginId, has_unproved_mailbox, store as account_store};
 use crate::audit_log;
@@ -223,7 +225,7 @@ impl SentCodes<'_> {
     /// # Errors
     /// - [`SentCodeError::NotEnrolled`], [`SentCodeError::FactorUsedAlready`] and
     ///   [`SentCodeError::AfterReset`], only for a sign-in that waits.
-    /// - [`SentCodeError::NoAddress`], [`SentCodeError::TooSoon`].
+    /// - [`SentCodeError::NoAddress`], [`SentCodeError::NotProved`], [`SentCodeError::TooSoon`].
     /// - [`SentCodeError::Session`] if the session has ended or the account was changed meanwhile; an
     ///   outage.
     pub async fn send<'h>(
@@ -443,9 +445,11 @@ impl SentCodes<'_> {
         let db = context.db();
         let names =
             db.read(account_store::taken(&db.executor(), std::slice::from_ref(&normal))).await?;
-        let proved =
-            names.iter().any(|name| name.account_id == row.id && name.verified_at.is_some());
-        proved.then_some((normal, recipient)).ok_or(SentCodeError::NoAddress)
+        match names.iter().find(|name| name.account_id == row.id) {
+            Some(name) if name.verified_at.is_some() => Ok((normal, recipient)),
+            Some(_) => Err(SentCodeError::NotProved { target: masked(channel.factor(), &normal) }),
+            None => Err(SentCodeError::NoAddress),
+        }
     }
 }
 
@@ -456,9 +460,7 @@ pub(crate) fn is_after_reset(
     row: &account::Model,
     channel: CodeChannel,
 ) -> bool {
-    let wait = context.config.factor.mailed_code_after_reset;
-    let recent = |at: Timestamp| context.now().since(at) < wait;
-    channel == CodeChannel::Mail && row.password_mailed_at.is_some_and(recent)
+    channel == CodeChannel::Mail && mailed_code_at(context, row.password_mailed_at).is_some()
 }
 
 /// Returns the target of the challenge: one session and one channel. So a code of one sign-in neither
@@ -469,6 +471,17 @@ fn target(session: SessionId, channel: CodeChannel) -> String {
 
 fn normal(address: &str) -> Option<String> {
     LoginId::parse(address).ok().map(|id| id.normal().to_owned())
+}
+
+/// How often a code may be typed. Then the person asks for a new one.
+const TRIES: u8 = 5;
+
+/// What became of a code that somebody typed.
+pub(crate) enum Typed {
+    Right(RightSentCode),
+    Wrong,
+    /// There were too many wrong ones. The code that was sent is worth nothing any more.
+    Ended,
 }
 
 /// A code that was found right. It is used up by [`spend`](Self::spend).
@@ -482,21 +495,27 @@ impl RightSentCode {
         session: SessionId,
         channel: CodeChannel,
         typed: &str,
-    ) -> Result<Option<Self>, Fault> {
+    ) -> Result<Typed, Fault> {
         let context = auth.context();
         let db = context.db();
         let target = target(session, channel);
         let (executor, account) = (db.executor(), Some::<AccountId>(row.id));
         let newest = one_time::newest(&executor, context, &Kind::FactorCode, account, &target);
         let found = db.read(newest).await?;
-        let Some(address) = channel.address(row).and_then(normal) else { return Ok(None) };
-        Ok(found
-            .filter(|found| {
-                found.is_code(context, typed)
-                    & found.is_open(context.now())
-                    & found.is_bound_to(context, &[address.as_bytes()])
-            })
-            .map(Self))
+        let Some(address) = channel.address(row).and_then(normal) else { return Ok(Typed::Wrong) };
+        let Some(found) = found.filter(|found| found.is_open(context.now())) else {
+            return Ok(Typed::Wrong);
+        };
+        if !db.retry(|| found.take_try(&executor, TRIES)).await? {
+            return Ok(Typed::Ended);
+        }
+        Ok(
+            match found.is_code(context, typed) & found.is_bound_to(context, &[address.as_bytes()])
+            {
+                true => Typed::Right(Self(found)),
+                false => Typed::Wrong,
+            },
+        )
     }
 
     /// Uses up the code. Returns false if another request used it first.

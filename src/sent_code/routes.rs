@@ -35,6 +35,7 @@ pub(crate) fn rows() -> Vec<Row> {
             .takes(RouteBody::JsonOrForm)
             .answers(&[StatusCode::ACCEPTED])
             .refuses(&[
+                "address_not_proved",
                 "factor_not_enrolled",
                 "factor_used_already",
                 "mailed_code_after_reset",
@@ -45,7 +46,7 @@ pub(crate) fn rows() -> Vec<Row> {
             .by(RouteCaller::SignedInOrStage(Stage::MustEnrol))
             .takes(RouteBody::JsonOrForm)
             .answers(&[StatusCode::ACCEPTED])
-            .refuses(&["no_address", "too_soon"]),
+            .refuses(&["address_not_proved", "no_address", "too_soon"]),
         row(Method::POST, "/sent-codes", enrol)
             .by(RouteCaller::owner_or::<owner::Factors>(Stage::MustEnrol))
             .takes(RouteBody::JsonOrForm)

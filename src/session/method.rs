@@ -2,6 +2,7 @@
 
 use super::typed::PendingSession;
 use crate::account::Account;
+use crate::base::clock::Timestamp;
 use crate::base::factor::Factor;
 
 /// A second factor with which a sign-in can be finished.
@@ -13,6 +14,9 @@ pub struct SecondFactorMethod {
     /// Where its code is sent, if anywhere. Most of it is hidden, because a person who only knows
     /// the password sees it too. The owner recognizes it.
     pub target: Option<String>,
+    /// When it can be used. `None` means now. A mailed code cannot be used [after a
+    /// reset](crate::sent_code#what-a-mailed-code-is-worth) of the password by mail.
+    pub usable_at: Option<Timestamp>,
 }
 
 impl PendingSession {
@@ -31,7 +35,11 @@ impl PendingSession {
             })
             .collect();
         factors.sort_by_key(|factor| *factor == Factor::RecoveryCode);
-        let method = |factor| SecondFactorMethod { factor, target: target(account, factor) };
+        let method = |factor| SecondFactorMethod {
+            factor,
+            target: target(account, factor),
+            usable_at: account.mailed_code_at.filter(|_| factor == Factor::MailedCode),
+        };
         factors.into_iter().map(method).collect()
     }
 }

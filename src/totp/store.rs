@@ -54,11 +54,18 @@ pub(super) async fn remove_confirmed<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
 ) -> Result<(), DbErr> {
-    Entity::delete_many()
+    // By the primary key, as above.
+    let confirmed: Vec<TotpId> = Entity::find()
+        .select_only()
+        .column(Column::Id)
         .filter(Column::AccountId.eq(account))
         .filter(Column::ConfirmedAt.is_not_null())
-        .exec(db)
+        .into_tuple()
+        .all(db)
         .await?;
+    if !confirmed.is_empty() {
+        Entity::delete_many().filter(Column::Id.is_in(confirmed)).exec(db).await?;
+    }
     Ok(())
 }
 

@@ -176,7 +176,9 @@ on_every_database! {
         let mut browser = browser.stranger();
         assert_eq!(browser.login("carol", PASSWORD).await.status, 200);
         let answer = browser.post("/auth/reauthenticate/challenge", json!({ "method": "mailed_code" })).await;
-        check(&answer, 422, "no_address");
+        check(&answer, 403, "address_not_proved");
+        assert_eq!(answer.json()["target"], "c***@e***.com");
+        assert!(answer.json()["detail"].as_str().is_some_and(|text| text.contains("c***@e***.com")));
         assert!(probe.mail().await.iter().all(|mail| mail.kind != MessageKind::FactorCode));
         // Switched off, a recent password is enough.
         let probe = probe.configured(|config| config.factor.prove_mailbox = false);
@@ -485,7 +487,17 @@ on_every_database! {
         let (account, browser) = person(&probe, "alice").await;
         let mut thief = browser.stranger();
         reset_password(&probe, &mut thief).await;
-        let mut thief = waiting(&browser, "alice", NEW).await;
+        let (accounts, both) = (probe.auth.accounts(), [Factor::MailedCode, Factor::Totp]);
+        accounts.set_enrolled_factors(account.id(), both).await.expect("set");
+        // The answer says when, for a page that shows it.
+        let usable_at = serde_json::to_value(probe.auth_now().plus(24 * 60 * MINUTE)).expect("a time");
+        let methods = json!([
+            { "method": "mailed_code", "target": "a***@e***.com", "usable_at": usable_at },
+            { "method": "totp" },
+        ]);
+        let mut thief = browser.stranger();
+        assert_eq!(thief.login("alice", NEW).await.json()["methods"], methods);
+        assert_eq!(thief.get("/auth/second-factor").await.json()["methods"], methods);
         let asked = thief.post("/auth/second-factor/challenge", json!({ "method": "mailed_code" })).await;
         check(&asked, 403, "mailed_code_after_reset");
         check(&verify_mailed(&mut thief, "12345678").await, 403, "mailed_code_after_reset");
@@ -503,6 +515,8 @@ on_every_database! {
         let asked = other.post("/auth/second-factor/challenge", json!({ "method": "mailed_code" })).await;
         check(&asked, 403, "mailed_code_after_reset");
         probe.clock.advance(MINUTE);
+        let page = other.get("/auth/second-factor").await.json();
+        assert_eq!(page["methods"][0], json!({ "method": "mailed_code", "target": "a***@e***.com" }));
         let sent = ask_second(&probe, &mut other).await;
         assert_eq!(verify_mailed(&mut other, &sent).await.status, 200);
         // A password that needed only the mailed one before still comes from the mailbox.
@@ -517,6 +531,98 @@ on_every_database! {
         let mut other = waiting(&browser, "alice", PASSWORD).await;
         let asked = other.post("/auth/second-factor/challenge", json!({ "method": "mailed_code" })).await;
         check(&asked, 403, "mailed_code_after_reset");
+    }
+
+    async fn a_code_ends_after_five_wrong_ones_and_says_so(probe: Probe) {
+        let (_, browser) = person(&probe, "alice").await;
+        let mut other = waiting(&browser, "alice", PASSWORD).await;
+        let sent = ask_second(&probe, &mut other).await;
+        for _ in 0..4 {
+            check(&verify_mailed(&mut other, &wrong(&sent)).await, 403, "wrong_code");
+        }
+        // The fifth one may be right.
+        probe.forget_attempts().await;
+        assert_eq!(verify_mailed(&mut other.clone(), &sent).await.status, 200);
+        let mut other = waiting(&browser, "alice", PASSWORD).await;
+        probe.clock.advance(MINUTE);
+        let sent = ask_second(&probe, &mut other).await;
+        for _ in 0..5 {
+            check(&verify_mailed(&mut other, &wrong(&sent)).await, 403, "wrong_code");
+        }
+        probe.forget_attempts().await;
+        for code in [&sent, &wrong(&sent)] {
+            check(&verify_mailed(&mut other, code).await, 403, "code_ended");
+        }
+        // A new one works, and that of a session counts by itself.
+        probe.clock.advance(MINUTE);
+        probe.forget_attempts().await;
+        let sent = ask_second(&probe, &mut other).await;
+        assert_eq!(verify_mailed(&mut other, &sent).await.status, 200);
+        probe.clock.advance(MINUTE);
+        let sent = ask(&probe, &mut other, "/auth/reauthenticate/challenge", "mailed_code").await;
+        for number in 0..7 {
+            probe.forget_attempts().await;
+            let answer = other.post("/auth/reauthenticate", body("mailed_code", &wrong(&sent))).await;
+            check(&answer, 403, if number < 5 { "wrong_code" } else { "code_ended" });
+        }
+        // A lock is silent: it looks like a wrong code, also for a code that has ended.
+        for _ in 0..20 {
+            let answer = other.post("/auth/reauthenticate", body("mailed_code", &sent)).await;
+            assert_eq!(answer.status, 403, "{}", answer.text);
+        }
+        let answer = other.post("/auth/reauthenticate", body("mailed_code", &sent)).await;
+        check(&answer, 403, "wrong_code");
+    }
+
+    async fn of_a_hundred_wrong_codes_at_once_five_are_compared(probe: Probe) {
+        let probe = probe.configured(|config| {
+            let own = config.attempts.kinds.entry(AttemptKind::SecondFactor).or_default();
+            (own.limit, own.first_delay) = (Some(100), Some(Duration::ZERO));
+            own.longest_delay = Some(Duration::ZERO);
+            config.attempts.source_limit = None;
+            config.rate.per_source = None;
+        });
+        let (_, browser) = person(&probe, "alice").await;
+        let mut other = waiting(&browser, "alice", PASSWORD).await;
+        let sent = ask_second(&probe, &mut other).await;
+        let answers = crate::race::parallel(100, |_| {
+            let (mut tab, code) = (other.clone(), wrong(&sent));
+            async move { verify_mailed(&mut tab, &code).await }
+        })
+        .await;
+        let codes: Vec<_> = answers.iter().map(Answer::code).collect();
+        assert_eq!(codes.iter().filter(|code| *code == "wrong_code").count(), 5, "{codes:?}");
+        assert_eq!(codes.iter().filter(|code| *code == "code_ended").count(), 95, "{codes:?}");
+        probe.forget_attempts().await;
+        check(&verify_mailed(&mut other, &sent).await, 403, "code_ended");
+    }
+
+    async fn a_change_of_factors_locks_nothing_of_other_accounts(probe: Probe) {
+        use sea_orm::TransactionTrait;
+        if probe.database.backend == crate::support::Backend::Sqlite {
+            // A writer locks the whole file.
+            return;
+        }
+        let (alice, mut browser) = member(&probe, "alice").await;
+        prove_mailbox(&probe, &mut browser).await;
+        enrol(&probe, &mut browser, "phone").await;
+        let codes = browser.post("/auth/recovery-codes", json!({})).await;
+        assert_eq!(codes.status, 201, "{}", codes.text);
+        let (_, mut other) = member(&probe, "bob").await;
+        prove_mailbox(&probe, &mut other).await;
+        let txn = probe.db.begin().await.expect("a transaction");
+        let accounts = probe.auth.accounts().within(&txn);
+        accounts.set_enrolled_factors(alice.id(), []).await.expect("set");
+        // The other account sets up both, while the change of the first one is not committed.
+        let setting_up = async {
+            enrol(&probe, &mut other, "phone").await;
+            let codes = other.post("/auth/recovery-codes", json!({})).await;
+            assert_eq!(codes.status, 201, "{}", codes.text);
+        };
+        let limit = Duration::from_secs(10);
+        tokio::time::timeout(limit, setting_up).await.expect("nothing waits for the other account");
+        txn.commit().await.expect("it commits");
+        assert_eq!(enrolled(&probe, &alice).await, []);
     }
 
     async fn a_password_that_the_mailbox_alone_has_set_is_one_that_came_by_mail(probe: Probe) {

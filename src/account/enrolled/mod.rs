@@ -15,6 +15,7 @@ use super::entity::account;
 use super::store::{find, set_enrolled_factors};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::AccountId;
@@ -25,6 +26,14 @@ use crate::outbox::{self, Outgoing};
 use crate::outstanding::{self, Ending};
 
 pub(crate) mod store;
+
+/// Returns when a mailed code is a second factor again, or `None` if it is one now. It is none after the
+/// password was replaced through the mailbox (`mailed_at`): the two would prove the same thing.
+pub(crate) fn mailed_code_at(context: &Context, mailed_at: Option<Timestamp>) -> Option<Timestamp> {
+    let wait = context.config.factor.mailed_code_after_reset;
+    let at = mailed_at?.plus(wait);
+    (!wait.is_zero() && at > context.now()).then_some(at)
+}
 
 /// What happens to one factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

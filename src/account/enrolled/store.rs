@@ -2,7 +2,8 @@
 //! because they belong to modules above this one.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, QueryFilter};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, QueryFilter, Value};
+use uuid::Uuid;
 
 use crate::account::entity::account;
 use crate::account::store::{changing, recording};
@@ -14,17 +15,44 @@ use crate::base::id::AccountId;
 const TABLES: [(Factor, &str); 2] =
     [(Factor::Totp, "auth_totp"), (Factor::RecoveryCode, "auth_recovery_code")];
 
-/// Deletes what is stored for factors that the account does not have.
+/// Deletes what is stored for factors that the account does not have. The transaction has locked the row of
+/// the account.
 pub(super) async fn forget<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
     enrolled: EnrolledFactors,
 ) -> Result<(), DbErr> {
-    for (_, table) in TABLES.iter().filter(|(factor, _)| !enrolled.contains(*factor)) {
-        let mut delete = Query::delete();
-        delete.from_table(*table).and_where(Expr::col("account_id").eq(id));
-        db.execute(&delete).await?;
+    for (factor, table) in TABLES.iter().filter(|(factor, _)| !enrolled.contains(*factor)) {
+        delete(db, *factor, table, Expr::col("account_id").eq(id)).await?;
     }
+    Ok(())
+}
+
+/// Deletes these rows of a table by the primary key. On InnoDB, a delete by the account would also lock the
+/// gap beside its rows, where other accounts insert theirs.
+async fn delete<C: ConnectionTrait>(
+    db: &C,
+    factor: Factor,
+    table: &'static str,
+    which: Expr,
+) -> Result<(), DbErr> {
+    let is_totp = factor == Factor::Totp;
+    let key = if is_totp { "id" } else { "digest" };
+    let mut select = Query::select();
+    select.column(key).from(table).and_where(which);
+    let mut keys: Vec<Value> = Vec::new();
+    for row in db.query_all(&select).await? {
+        keys.push(match is_totp {
+            true => row.try_get_by_index::<Uuid>(0)?.into(),
+            false => row.try_get_by_index::<Vec<u8>>(0)?.into(),
+        });
+    }
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut delete = Query::delete();
+    delete.from_table(table).and_where(Expr::col(key).is_in(keys));
+    db.execute(&delete).await?;
     Ok(())
 }
 
@@ -44,26 +72,22 @@ pub(super) async fn forget_since<C: ConnectionTrait>(
         (Factor::Totp, "auth_totp", confirmed),
         (Factor::RecoveryCode, "auth_recovery_code", unused),
     ] {
-        let of_account = |select: &mut SelectStatement| {
+        let of_this = |select: &mut SelectStatement| {
             select.expr(Expr::val(1)).from(table).limit(1);
             select.and_where(Expr::col("account_id").eq(row.id)).and_where(counts.clone());
         };
         let mut new = Query::select();
-        of_account(&mut new);
+        of_this(&mut new);
         new.and_where(Expr::col("epoch").gte(since));
         let had_new = db.query_one(&new).await?.is_some();
-        let mut delete = Query::delete();
-        delete
-            .from_table(table)
-            .and_where(Expr::col("account_id").eq(row.id))
-            .and_where(Expr::col("epoch").gte(since));
-        db.execute(&delete).await?;
+        let of_account = Expr::col("account_id").eq(row.id);
+        delete(db, factor, table, of_account.and(Expr::col("epoch").gte(since))).await?;
         if !had_new {
             continue;
         }
         forgotten.push(factor);
         let mut rest = Query::select();
-        of_account(&mut rest);
+        of_this(&mut rest);
         if db.query_one(&rest).await?.is_none() {
             left = left.left_without(factor);
         }
