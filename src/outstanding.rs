@@ -42,13 +42,15 @@ pub(crate) enum Kind {
     AccountKeep,
     /// A code as a factor, for one session.
     FactorCode,
+    /// Undoing the set-up of a second factor.
+    FactorUndo,
     /// A purpose of your application.
     Application(ApplicationPurpose),
 }
 
 impl Kind {
     /// All kinds except those of the application.
-    pub(crate) const OURS: [Self; 11] = [
+    pub(crate) const OURS: [Self; 12] = [
         Self::Verification,
         Self::PasswordReset,
         Self::MailLogin,
@@ -60,6 +62,7 @@ impl Kind {
         Self::LoginNameUndo,
         Self::AccountKeep,
         Self::FactorCode,
+        Self::FactorUndo,
     ];
 
     /// Returns the name in the row. The application's names have a prefix, so they never equal
@@ -77,6 +80,7 @@ impl Kind {
             Self::LoginNameUndo => "login_name_undo".into(),
             Self::AccountKeep => "account_keep".into(),
             Self::FactorCode => "factor_code".into(),
+            Self::FactorUndo => "factor_undo".into(),
             Self::Application(purpose) => format!("{APPLICATION}{}", purpose.0).into(),
         }
     }
@@ -98,6 +102,7 @@ impl Kind {
             | Self::PhoneChange
             | Self::LoginName
             | Self::FactorCode
+            | Self::FactorUndo
             | Self::Application(_) => false,
         })
     }
@@ -108,13 +113,19 @@ impl Kind {
     /// end the owner's link by changing something. Whether such a link still works is decided by
     /// what the account remembers, and not by its row: see [`former`](crate::account::former).
     /// The same applies to a link that reopens a closed account: see
-    /// [`closing`](crate::account::closing).
+    /// [`closing`](crate::account::closing). A link that undoes the set-up of a factor is bound to the
+    /// address to which it was sent.
     fn outlives(&self, ending: Ending<'_>) -> bool {
         match (self, ending) {
             (_, Ending::Kind(_)) => false,
-            (Self::EmailUndo | Self::PhoneUndo | Self::LoginNameUndo | Self::AccountKeep, _) => {
-                true
-            }
+            (
+                Self::EmailUndo
+                | Self::PhoneUndo
+                | Self::LoginNameUndo
+                | Self::AccountKeep
+                | Self::FactorUndo,
+                _,
+            ) => true,
             (Self::Verification, Ending::BySession { verified }) => !verified,
             _ => false,
         }
@@ -192,14 +203,24 @@ mod tests {
     #[test]
     fn what_undoes_a_change_outlives_every_ending_and_a_proof_some() {
         let table = [
-            (Ending::All, vec!["email_undo", "phone_undo", "login_name_undo", "account_keep"]),
+            (
+                Ending::All,
+                vec!["email_undo", "phone_undo", "login_name_undo", "account_keep", "factor_undo"],
+            ),
             (
                 Ending::BySession { verified: true },
-                vec!["email_undo", "phone_undo", "login_name_undo", "account_keep"],
+                vec!["email_undo", "phone_undo", "login_name_undo", "account_keep", "factor_undo"],
             ),
             (
                 Ending::BySession { verified: false },
-                vec!["verification", "email_undo", "phone_undo", "login_name_undo", "account_keep"],
+                vec![
+                    "verification",
+                    "email_undo",
+                    "phone_undo",
+                    "login_name_undo",
+                    "account_keep",
+                    "factor_undo",
+                ],
             ),
             (Ending::Kind(&Kind::EmailUndo), vec![]),
         ];

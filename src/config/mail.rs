@@ -82,6 +82,9 @@ pub struct LinkConfig {
     pub login_name_undo: String,
     /// The page that reopens a closed account. Default: `/account/keep#token={token}`.
     pub account_keep: String,
+    /// The page that undoes the set-up of a second factor. Default:
+    /// `/second-factor/undo#token={token}`.
+    pub factor_undo: String,
 }
 
 /// What delivers the messages in the outbox.
@@ -129,6 +132,7 @@ impl Default for LinkConfig {
             login_name_confirm: "/login-names/confirm#token={token}".to_owned(),
             login_name_undo: "/login-names/undo#token={token}".to_owned(),
             account_keep: "/account/keep#token={token}".to_owned(),
+            factor_undo: "/second-factor/undo#token={token}".to_owned(),
         }
     }
 }
@@ -150,6 +154,7 @@ impl LinkConfig {
             login_name_confirm: query(pages.login_name_confirm),
             login_name_undo: query(pages.login_name_undo),
             account_keep: query(pages.account_keep),
+            factor_undo: query(pages.factor_undo),
             login: query(pages.login),
         }
     }
@@ -235,6 +240,7 @@ impl Config {
             ("mail.links.login_name_confirm", &links.login_name_confirm),
             ("mail.links.login_name_undo", &links.login_name_undo),
             ("mail.links.account_keep", &links.account_keep),
+            ("mail.links.factor_undo", &links.factor_undo),
         ] {
             let local = ReturnTo::parse(&page.replace(TOKEN, "x")).is_some();
             check.refuse_if(

@@ -35,27 +35,24 @@ use crate::outbox::{self, Admitted, Counted, Outgoing};
 use crate::outstanding::Kind;
 use crate::session::{Issued, SessionError, StartSession};
 
-/// Creates the errors of a capability for what can fail here.
-pub(crate) trait AddressError: MaybeFault + From<DbErr> {
-    fn factor_too_old(max_age: Duration, factors: Vec<Factor>) -> Self;
+/// Creates the errors of a capability for a link that does not work.
+pub(crate) trait LinkError: MaybeFault + From<DbErr> {
     fn wrong_code() -> Self;
     fn used_just_now() -> Self;
-    fn too_many_attempts(retry_after: Duration) -> Self;
-    fn too_soon(retry_after: Duration) -> Self;
     fn is_wrong_code(&self) -> bool;
 }
 
-/// Implements [`AddressError`] for an error that has variants with these names.
-macro_rules! address_error {
-    ($error:ident) => {
-        impl $crate::flow::address::AddressError for $error {
-            fn factor_too_old(
-                max_age: std::time::Duration,
-                factors: Vec<$crate::base::factor::Factor>,
-            ) -> Self {
-                Self::FactorTooOld { max_age, factors }
-            }
+/// Creates the errors of a capability for what else can fail here.
+pub(crate) trait AddressError: LinkError {
+    fn factor_too_old(max_age: Duration, factors: Vec<Factor>) -> Self;
+    fn too_many_attempts(retry_after: Duration) -> Self;
+    fn too_soon(retry_after: Duration) -> Self;
+}
 
+/// Implements [`LinkError`] for an error that has variants with these names.
+macro_rules! link_error {
+    ($error:ident) => {
+        impl $crate::flow::address::LinkError for $error {
             fn wrong_code() -> Self {
                 Self::WrongCode
             }
@@ -64,16 +61,33 @@ macro_rules! address_error {
                 Self::UsedJustNow
             }
 
+            fn is_wrong_code(&self) -> bool {
+                matches!(self, Self::WrongCode)
+            }
+        }
+    };
+}
+pub(crate) use link_error;
+
+/// Implements [`AddressError`] for an error that has variants with these names.
+macro_rules! address_error {
+    ($error:ident) => {
+        $crate::flow::address::link_error!($error);
+
+        impl $crate::flow::address::AddressError for $error {
+            fn factor_too_old(
+                max_age: std::time::Duration,
+                factors: Vec<$crate::base::factor::Factor>,
+            ) -> Self {
+                Self::FactorTooOld { max_age, factors }
+            }
+
             fn too_many_attempts(retry_after: std::time::Duration) -> Self {
                 Self::TooManyAttempts { retry_after }
             }
 
             fn too_soon(retry_after: std::time::Duration) -> Self {
                 Self::TooSoon { retry_after }
-            }
-
-            fn is_wrong_code(&self) -> bool {
-                matches!(self, Self::WrongCode)
             }
         }
     };
@@ -324,7 +338,7 @@ pub(crate) struct Undoing<'a> {
 
 impl Undoing<'_> {
     /// Returns the challenge of the link, if it is still open.
-    pub(crate) async fn find<E: AddressError>(&self) -> Result<Challenge, E> {
+    pub(crate) async fn find<E: LinkError>(&self) -> Result<Challenge, E> {
         let found = self.look_up().await?;
         if self.is_used(found.as_ref()) {
             return Err(E::used_just_now());
@@ -333,7 +347,7 @@ impl Undoing<'_> {
     }
 
     /// Finishes the undo after its transaction.
-    pub(crate) async fn end<T, E: AddressError>(&self, result: Result<T, E>) -> Result<T, E> {
+    pub(crate) async fn end<T, E: LinkError>(&self, result: Result<T, E>) -> Result<T, E> {
         // The same user may have clicked twice.
         if result.as_ref().is_err_and(E::is_wrong_code)
             && self.is_used(self.look_up().await?.as_ref())

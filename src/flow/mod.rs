@@ -6,6 +6,7 @@
 
 pub(crate) mod address;
 pub(crate) mod enrolling;
+pub(crate) mod factor_undo;
 pub(crate) mod factors;
 pub(crate) mod hand_over;
 pub(crate) mod new_account;

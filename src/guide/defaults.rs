@@ -75,7 +75,7 @@
 //! | setting | default | reason |
 //! |---|---|---|
 //! | `contact.confirm_lifetime` | 1 h | the person waits for the mail; much later, someone else may read the mailbox |
-//! | `contact.undo_lifetime` | 7 d | how long a change can be undone. It is also how long an address must belong to the account before it may undo a change. The first address may do so at once. Long enough for a holiday. Anyone who reads the old mailbox can undo the change: turn it off (`None`) if old mailboxes are given to other people within days |
+//! | `contact.undo_lifetime` | 7 d | how long a change, or the set-up of a second factor, can be undone. It is also how long an address must belong to the account before it may undo a change. The first address may do so at once. Long enough for a holiday. Anyone who reads the old mailbox can undo the change: turn it off (`None`) if old mailboxes are given to other people within days |
 //!
 //! # Login
 //!

@@ -78,7 +78,7 @@
 //! | `link`, `minutes` | requests for a confirmation | the link, and how long it is valid |
 //! | `link`, `code`, `minutes` | `mail_login` | the link and the code of the sign-in, and how long they are valid |
 //! | `code`, `minutes` | messages with a code | the code, and how long it is valid |
-//! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added`, `account_closed` | the link that undoes the change or reopens the account, and how long it is valid |
+//! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added`, `factor_added`, `account_closed` | the link that undoes the change or reopens the account, and how long it is valid |
 //! | `factor` | `factor_added`, `factor_removed` | which factor |
 //! | `minutes` | `account_locked`, `second_factor_locked` | how long attempts are refused |
 //! | `count`, `first`, `last` | `new_device_digest` | how many sign-ins there were, and the times of the first and the last one |
@@ -160,6 +160,7 @@
 //! | `mail.links.phone_undo` | the text message to the old number | `/auth/phone/undo` |
 //! | `mail.links.login_name_confirm` | the mail to a further address (`POST /auth/login-names`) | `/auth/login-names/confirm`, signed in as the user who requested it |
 //! | `mail.links.login_name_undo` | the mail about an added name | `/auth/login-names/undo`, without a session; after a 204 show the form for a forgotten password |
+//! | `mail.links.factor_undo` | the mail about a new [second factor](crate::second_factor#undoing-a-new-factor) | `/auth/second-factor/undo`, without a session; after a 204 show the form for a forgotten password |
 //!
 //! If you mount the routes of [`own_account`](crate::own_account), your application also needs a page for
 //! `mail.links.account_keep`. It is opened from the mail about a closed account, and posts the token to

@@ -165,6 +165,7 @@
 //! | `phone_undo` | `/phone/undo` | `/auth/phone/undo` | | anyone |
 //! | `login_name_confirm` | `/login-names/confirm` | `/auth/login-names/confirm` | | the user who added the name, signed in |
 //! | `login_name_undo` | `/login-names/undo` | `/auth/login-names/undo` | | anyone |
+//! | `factor_undo` | `/second-factor/undo` | `/auth/second-factor/undo` | | anyone |
 //! | `account_keep` | `/account/keep` | `/auth/account/keep` | | anyone |
 //!
 //! - "Anyone" means anyone who has the token. No session is required.

@@ -95,6 +95,7 @@ use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Fault, Txn, transaction};
 use crate::flow::enrolling::{Changed, FactorOwner};
+use crate::flow::factor_undo::NewFactor;
 use crate::flow::factors::{self, Recent};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
@@ -214,6 +215,8 @@ impl RecoveryCodes<'_> {
                 return Err(RecoveryCodeError::AddressNotProved);
             }
             store::replace(txn, row.id, rows.clone()).await?;
+            let factor = Factor::RecoveryCode;
+            NewFactor { context, row: &row, factor, epoch, client }.tell(txn).await?;
             let changed = Changed { row: &row, enrolled, epoch, passed: passed.clone() };
             Ok::<_, RecoveryCodeError>(owner.go_on(self.auth, txn, changed, client).await?)
         });

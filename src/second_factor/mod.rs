@@ -98,6 +98,21 @@
 //! A new session replaces the old one, with the time of the factor. The old one keeps its old rights
 //! for ten seconds, so that requests which are already on their way are not signed out.
 //!
+//! # Undoing a new factor
+//! The owner gets a mail about each new factor. It has a link that undoes this within
+//! [`contact.undo_lifetime`](crate::config::ContactConfig::undo_lifetime) (seven days), as the mail about a
+//! [changed address](crate::contact#who-may-undo-a-change) has one. The page of the link
+//! (`mail.links.factor_undo`) posts the token to `POST /second-factor/undo`.
+//! - It removes this factor and those that were set up after it, and tells the owner. Older factors stay. It
+//!   ends all sessions, codes and links of the account, and works once, without a session.
+//! - It sets no new password. Lead the user to the page for a forgotten password next: the person who set up
+//!   the factor may know the password.
+//! - It works only while the account has the address to which it was sent. So a thief who changed the address
+//!   first gets no link that still works after the owner has put the address back.
+//! - An account without a verified address gets no link, and neither does a factor that an administrator sets.
+//! - Anyone who reads the mailbox within this time can remove the factor, but still needs the password or a
+//!   new one. Set `contact.undo_lifetime` to `None` if your accounts must not depend on their mailboxes.
+//!
 //! # Example
 //!
 //! ```no_run
@@ -133,6 +148,9 @@
 //!   has the member `recovery_codes_left`. With `0`, the `result` is `enrolment_required`. See [what a page
 //!   should do](crate::recovery_code#what-a-page-should-do).
 //!
+//! - `POST /second-factor/undo`, if there is a notifier: takes the `token` of a [link](#undoing-a-new-factor),
+//!   and answers 204. Anyone may call it.
+//!
 //! Routes that set up a factor also take a sign-in that must set one up. In your own handler, the
 //! extractor [`FactorOwner`] accepts both.
 //!
@@ -143,15 +161,16 @@
 //! # Configuration
 //! [`FactorConfig`](crate::config::FactorConfig); [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
 //! [`SecondFactor`](crate::config::AttemptKind::SecondFactor) in its `kinds`;
-//! `session.pending_lifetime`.
+//! `session.pending_lifetime`; `contact.undo_lifetime`.
 //!
 //! # Events
 //! Those of every [sign-in](crate::login); `authn_login_fail` with the reason `wrong_second_factor`;
-//! `authn_login_lock` with the detail `second_factor`; `authn_reauthenticated`.
+//! `authn_login_lock` with the detail `second_factor`; `authn_reauthenticated`; `user_updated` with the
+//! detail `factor undone`.
 //!
 //! # Errors
 //! `wrong_code`, `code_ended`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
-//! `session_limit` (409);
+//! `link_used`, `session_limit` (409);
 //! `too_many_attempts` (429), only with `attempts.reveal_lockout`.
 //!
 //! # Standard
@@ -184,6 +203,7 @@ use crate::totp::RightTotp;
 mod error;
 #[cfg(feature = "routes")]
 mod routes;
+mod undo;
 
 pub use crate::flow::enrolling::FactorOwner;
 pub use error::SecondFactorError;
@@ -191,6 +211,7 @@ pub use error::SecondFactorError;
 pub use routes::routes;
 #[cfg(feature = "routes")]
 pub(crate) use routes::{MethodName, code_in, left};
+pub use undo::FactorUndoError;
 
 /// A factor whose codes portcullis checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,6 +36,14 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 "wrong_code",
             ]),
     ];
+    if auth.context().notifier.is_some() {
+        rows.push(
+            row(Method::POST, "/second-factor/undo", undo)
+                .takes(RouteBody::JsonOrForm)
+                .answers(&[StatusCode::NO_CONTENT])
+                .refuses(&["link_used", "wrong_code"]),
+        );
+    }
     rows.extend(totp::rows());
     rows.extend(recovery_code::rows());
     rows.extend(sent_code::rows());
@@ -77,6 +85,21 @@ pub(crate) fn left(recovery_codes: Option<u64>) -> Value {
         Some(left) => json!({ "recovery_codes_left": left }),
         None => json!({}),
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenBody {
+    token: String,
+}
+
+async fn undo(
+    State(auth): State<Portcullis>,
+    client: ClientInfo,
+    JsonOrForm(body): JsonOrForm<TokenBody>,
+) -> Result<StatusCode, Rejection> {
+    auth.second_factor().undo(&body.token, &client).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]

@@ -102,6 +102,7 @@ use crate::base::id::{AccountId, SessionId};
 use crate::base::transaction::{Fault, Txn, transaction};
 use crate::context::Context;
 use crate::flow::enrolling::{Changed, FactorOwner};
+use crate::flow::factor_undo::NewFactor;
 use crate::flow::factors::{self, Recent};
 use crate::flow::sign_in::Demands;
 use crate::handle::Portcullis;
@@ -382,9 +383,11 @@ impl SentCodes<'_> {
         let gone_on = transaction!(context.db(), |txn| {
             let epoch = changing.apply(txn).await?;
             let epoch = epoch.ok_or(SentCodeError::Session(SessionError::Ended))?;
-            if matches!(change, FactorChange::Added(_)) && has_unproved_mailbox(txn, row.id).await?
-            {
-                return Err(SentCodeError::AddressNotProved);
+            if let FactorChange::Added(factor) = change {
+                if has_unproved_mailbox(txn, row.id).await? {
+                    return Err(SentCodeError::AddressNotProved);
+                }
+                NewFactor { context, row, factor, epoch, client }.tell(txn).await?;
             }
             let changed = Changed { row, enrolled, epoch, passed: passed.clone() };
             Ok::<_, SentCodeError>(owner.go_on(self.auth, txn, changed, client).await?)

@@ -33,7 +33,8 @@ pub(super) fn kinds() -> BTreeSet<String> {
         | Kind::LoginName
         | Kind::LoginNameUndo
         | Kind::AccountKeep
-        | Kind::FactorCode => kind.name().into_owned(),
+        | Kind::FactorCode
+        | Kind::FactorUndo => kind.name().into_owned(),
         // These have names of their own.
         Kind::Application(_) => "app".to_owned(),
     });

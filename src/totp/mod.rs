@@ -119,6 +119,7 @@ use crate::config::TotpAlgorithm;
 use crate::config::totp::fits_label;
 use crate::context::{Context, PerInstance};
 use crate::flow::enrolling::{self, Changed, FactorOwner};
+use crate::flow::factor_undo::NewFactor;
 use crate::flow::factors::{self, Recent};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, enrolment, owner};
@@ -336,6 +337,8 @@ impl Totp<'_> {
             if !store::spend(txn, row.id, id, right.step, Some((now, epoch)), None).await? {
                 return Err(TotpError::WrongCode);
             }
+            let new = NewFactor { context, row: &row, factor: Factor::Totp, epoch, client };
+            new.tell(txn).await?;
             let changed = Changed { row: &row, enrolled, epoch, passed: passed.clone() };
             Ok::<_, TotpError>(owner.go_on(self.auth, txn, changed, client).await?)
         });
@@ -396,7 +399,9 @@ impl Totp<'_> {
             true => before.left_without(Factor::Totp),
             false => before,
         };
-        if is_last && enrolment::would_lack(context, owner, enrolled) {
+        if enrolment::would_lack(context, owner, enrolled)
+            && !enrolment::would_lack(context, owner, before)
+        {
             return Err(TotpError::Required);
         }
         let changing = ChangingFactors {

@@ -472,6 +472,39 @@ on_every_database! {
         assert_eq!(other.post("/auth/second-factor/verify", body).await.status, 200);
     }
 
+    async fn a_factor_that_is_not_strong_enough_anyway_can_be_removed_alike(probe: Probe) {
+        let probe = probe.configured(|config| {
+            (config.factor.least, config.factor.grace) = (Factor::Passkey, DAY);
+        });
+        let (account, mut browser) = admin(&probe).await;
+        assert_eq!(result(&mut browser).await, "session", "the time of grace");
+        prove_mailbox(&probe, &mut browser).await;
+        let (id, _) = enrol(&probe, &mut browser, "phone").await;
+        let answer = browser.post("/auth/sent-codes", json!({ "method": "mailed_code" })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        // The account lacks a strong one with them and without them.
+        assert_eq!(browser.delete("/auth/sent-codes/mailed_code").await.status, 200);
+        let answer = browser.delete(&format!("/auth/totp/{id}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let found = probe.auth.accounts().find(account.id()).await.expect("it answers");
+        assert!(found.expect("an account").enrolled_factors().is_empty());
+    }
+
+    async fn reauthenticating_at_this_stage_says_how_many_recovery_codes_are_left(probe: Probe) {
+        let (_, mut browser, _) = crate::totp::person(&probe, "alice").await;
+        let codes = browser.post("/auth/recovery-codes", json!({})).await.json()["codes"].clone();
+        let account = probe.auth.accounts().find_by_login("alice").await.expect("it answers");
+        // The role asks for more than the account has.
+        let probe = probe.configured(|config| config.factor.least = Factor::Passkey);
+        require(&probe.auth, &account.expect("an account")).await;
+        let mut other = probe.browser().await;
+        assert_eq!(result(&mut other).await, "second_factor_required");
+        assert_eq!(verify(&mut other, codes[0].as_str().expect("a code")).await.json()["result"], "enrolment_required");
+        let answer = other.post("/auth/reauthenticate", json!({ "code": codes[1] })).await;
+        let said = (answer.status, &answer.json()["result"], &answer.json()["recovery_codes_left"]);
+        assert_eq!(said, (200, &json!("enrolment_required"), &json!(8)), "{}", answer.text);
+    }
+
     async fn recovery_codes_are_no_factor_that_a_role_requires(probe: Probe) {
         let account = probe.register_with_email("alice", "alice@example.com").await;
         probe.auth.accounts().verify(account.id()).await.expect("it is verified");

@@ -140,6 +140,8 @@ impl World {
         let proof = json!({ "method": "texted_code", "code": texted });
         worked(&alice.post("/auth/reauthenticate", proof).await);
         worked(&alice.post("/auth/sent-codes", json!({ "method": "texted_code" })).await);
+        let added = last(probe, MessageKind::FactorAdded).await;
+        proofs.insert("factor_undo token", token(&added));
         probe.clock.advance(MINUTE);
 
         // From here on, nothing changes the account.
@@ -393,6 +395,9 @@ doors! {
     };
     "POST /email/undo": ["email_undo token"], |w, p| {
         w.anybody("/auth/email/undo", json!({ "token": p }))
+    };
+    "POST /second-factor/undo": ["factor_undo token"], |w, p| {
+        w.anybody("/auth/second-factor/undo", json!({ "token": p }))
     };
     "POST /password/reset": ["password_reset token"], |w, p| {
         w.anybody("/auth/password/reset", json!({ "token": p, "password": NEW }))

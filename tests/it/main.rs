@@ -24,6 +24,7 @@ mod csrf;
 mod enrolment;
 mod every_door;
 mod factor_race;
+mod factor_undo;
 mod flood;
 mod fuzz;
 mod group;

@@ -225,6 +225,7 @@ const links = {
   "/email/undo": ["Undo the change of your mail address", "/auth/email/undo"],
   "/login-names/confirm": ["Confirm another mail address", "/auth/login-names/confirm"],
   "/login-names/undo": ["Remove the name that was added", "/auth/login-names/undo"],
+  "/second-factor/undo": ["Remove the second factor that was added", "/auth/second-factor/undo"],
 };
 
 function showLink() {

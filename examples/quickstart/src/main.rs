@@ -169,6 +169,7 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
         .route("/email/undo", get(page()), public())
         .route("/login-names/confirm", get(page()), public())
         .route("/login-names/undo", get(page()), public())
+        .route("/second-factor/undo", get(page()), public())
         .route("/page.css", get(file("text/css", css)), public())
         .route("/page.js", get(file("text/javascript", js)), public())
         .into_router())

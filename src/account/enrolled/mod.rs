@@ -58,7 +58,7 @@ pub(crate) struct ChangingFactors<'a> {
 }
 
 impl ChangingFactors<'_> {
-    /// Changes the factors. Returns the new epoch, or `None` if the account was changed in the
+    /// Changes the factors. The caller tells the owner of one that was added. Returns the new epoch, or `None` if the account was changed in the
     /// meantime. Then the caller must roll back.
     ///
     /// This locks the row of the account, so it must be the first statement of its transaction.
@@ -181,6 +181,11 @@ async fn tell(
     let (mut added, mut removed) = (false, false);
     for change in changes {
         let (kind, factor) = match change {
+            // The flow tells of it, with a link that undoes it.
+            FactorChange::Added(_) if client.is_some() => {
+                added = true;
+                continue;
+            }
             FactorChange::Added(factor) => (MessageKind::FactorAdded, factor),
             FactorChange::Removed(factor) => (MessageKind::FactorRemoved, factor),
         };
