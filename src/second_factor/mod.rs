@@ -509,7 +509,7 @@ impl SecondFactor<'_> {
             Method::Sent(channel) => {
                 RightSentCode::find(self.auth, &row, session, channel, &code.text).await.map(
                     |typed| match typed {
-                        Typed::Right(right) => Some(RightCode::Sent(Box::new(right))),
+                        Typed::Right(right) => Some(RightCode::Sent(right)),
                         Typed::Wrong => None,
                         Typed::Ended => {
                             ended = true;

@@ -89,12 +89,12 @@ problem! {
         Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
     }
     passes on { StepUp, Session, Refused, Fault }
+    retry_after {
+        Self::TooSoon { retry_after } => *retry_after,
+    }
     members {
         Self::NotProved { target } => {
             serde_json::Map::from_iter([("target".to_owned(), target.as_str().into())])
         }
-    }
-    retry_after {
-        Self::TooSoon { retry_after } => *retry_after,
     }
 }

@@ -481,7 +481,7 @@ const TRIES: u8 = 5;
 
 /// What became of a code that somebody typed.
 pub(crate) enum Typed {
-    Right(RightSentCode),
+    Right(Box<RightSentCode>),
     Wrong,
     /// There were too many wrong ones. The code that was sent is worth nothing any more.
     Ended,
@@ -515,7 +515,7 @@ impl RightSentCode {
         Ok(
             match found.is_code(context, typed) & found.is_bound_to(context, &[address.as_bytes()])
             {
-                true => Typed::Right(Self(found)),
+                true => Typed::Right(Box::new(Self(found))),
                 false => Typed::Wrong,
             },
         )

@@ -439,6 +439,7 @@ mod tests {
             disabled_at: None,
             deleted_at: None,
             rate_limit: None,
+            mailed_code_at: None,
         };
         let live = |state: SessionState, account: &Account, now: i64| {
             state.ended(at(now), Some(account), false)

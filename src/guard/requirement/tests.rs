@@ -64,6 +64,7 @@ fn with_factors(enrolled: &[Factor]) -> Identity {
         disabled_at: None,
         deleted_at: None,
         rate_limit: None,
+        mailed_code_at: None,
     };
     let role = RoleRow {
         name: "editor".to_owned(),
