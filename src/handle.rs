@@ -73,6 +73,7 @@ impl Portcullis {
             rate_limiter: None,
             on_suspicion: None,
             membership_source: None,
+            faults: Vec::new(),
         }
     }
 
@@ -233,6 +234,8 @@ pub struct Builder {
     rate_limiter: Option<Arc<dyn RateLimiter>>,
     on_suspicion: Option<Arc<dyn OnSuspicion>>,
     membership_source: Option<Arc<dyn MembershipSource>>,
+    /// What capabilities find wrong in what they were given. `build` refuses it.
+    pub(crate) faults: Vec<ConfigError>,
 }
 
 impl Builder {
@@ -384,8 +387,10 @@ impl Builder {
             rate_limiter,
             on_suspicion,
             membership_source,
+            faults,
         } = self;
         let mut errors = config.faults();
+        errors.extend(faults);
         let login = &mut config.login;
         match login.registration {
             Registration::Automatic if login.require_verified && notifier.is_some() => {

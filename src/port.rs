@@ -281,6 +281,14 @@ impl HttpAnswer {
 ///
 /// struct Http(reqwest::Client);
 ///
+/// impl Http {
+///     fn new() -> Result<Self, reqwest::Error> {
+///         // A redirect would send the secret to another address.
+///         let none = reqwest::redirect::Policy::none();
+///         Ok(Self(reqwest::Client::builder().redirect(none).build()?))
+///     }
+/// }
+///
 /// impl HttpClient for Http {
 ///     fn post_form<'a>(
 ///         &'a self,

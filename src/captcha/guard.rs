@@ -110,7 +110,11 @@ impl<'a> Captchas<'a> {
 }
 
 impl CaptchaGuard<'_> {
-    /// Lets the request through, if it needs no captcha or has solved one, which is then used up.
+    /// Counts the request, and lets it through if it needs no captcha or has solved one, which is then
+    /// used up. A request that is not let through does not count.
+    ///
+    /// It counts before anything is compared, so a burst of parallel requests gets no further than one
+    /// after the other. Call [`take_back`](Self::take_back) if it was no failure.
     ///
     /// The answer depends only on the source and on what was typed, and not on whether there is such
     /// an account.
@@ -118,6 +122,15 @@ impl CaptchaGuard<'_> {
         &self,
         response: Option<&CaptchaResponse>,
     ) -> Result<(), CaptchaError> {
+        self.count().await?;
+        let admitted = self.judge(response).await;
+        if admitted.is_err() {
+            self.take_back().await;
+        }
+        admitted
+    }
+
+    async fn judge(&self, response: Option<&CaptchaResponse>) -> Result<(), CaptchaError> {
         if !self.is_needed().await? {
             return Ok(());
         }
@@ -138,12 +151,13 @@ impl CaptchaGuard<'_> {
         let found = db.read(store::counts(&db.executor(), &subjects, over)).await?;
         Ok(found.iter().any(|(subject, failures)| {
             let share = self.counts.iter().find(|(known, _)| known[..] == subject[..]);
-            share.is_some_and(|(_, share)| *failures >= self.after.saturating_mul(*share))
+            // This request is one of them.
+            share.is_some_and(|(_, share)| *failures > self.after.saturating_mul(*share))
         }))
     }
 
     /// Counts a failure of the source and of the names.
-    pub(crate) async fn failed(&self) -> Result<(), Fault> {
+    async fn count(&self) -> Result<(), Fault> {
         let context = self.captchas.auth.context();
         let db = context.db();
         let executor = db.executor();
@@ -151,6 +165,19 @@ impl CaptchaGuard<'_> {
         let over = now.minus(context.config.captcha.window);
         let subjects = self.subjects();
         db.retry(|| store::count(&executor, &subjects, over, now)).await
+    }
+
+    /// Takes the count of this request back, because it was no failure. An outage leaves it: one failure
+    /// too many asks for a captcha early, and does no other harm.
+    pub(crate) async fn take_back(&self) {
+        let context = self.captchas.auth.context();
+        let db = context.db();
+        let executor = db.executor();
+        let over = context.now().minus(context.config.captcha.window);
+        let subjects = self.subjects();
+        if let Err(fault) = db.retry(|| store::take_back(&executor, &subjects, over)).await {
+            tracing::debug!(target: "portcullis", error = ?fault, "a count of captchas was not taken back");
+        }
     }
 
     fn subjects(&self) -> Vec<[u8; 32]> {

@@ -15,6 +15,7 @@ use super::keys::CaptchaKeys;
 use super::kind::{Captcha, CaptchaFuture, CaptchaRequest, CaptchaResponse, CaptchaVerdict};
 use super::store;
 use crate::base::problem::ErrorChain;
+use crate::base::secret::DigestKey;
 use crate::base::transaction::TimedPort;
 use crate::port::HttpClient;
 
@@ -101,8 +102,11 @@ impl HostedCaptcha {
         Self { url: url.into(), ..self }
     }
 
-    /// Adds a host whose pages may show the captcha. Without one, it is the host of links:
-    /// [`mail.link_origin`](crate::config::MailConfig::link_origin), or else the public URL.
+    /// Adds a host whose pages may show the captcha, such as `www.example.com`. Without one, it is the host
+    /// of links: [`mail.link_origin`](crate::config::MailConfig::link_origin), or else the public URL.
+    ///
+    /// The provider tells a plain name in lower case, and it is compared as it is. So
+    /// [`build`](crate::Builder::build) refuses a scheme, a port, a path, a wildcard and upper case.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.hosts.push(host.into());
@@ -158,12 +162,32 @@ impl HostedCaptcha {
     }
 }
 
+/// True if a provider can tell this as the host of a page.
+fn is_host(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    !text.is_empty()
+        && text.len() <= 253
+        && text.chars().all(plain)
+        && text.split('.').all(|label| !label.is_empty())
+}
+
 impl Captcha for HostedCaptcha {
     fn kind(&self) -> &'static str {
         match self.provider {
             Provider::Turnstile => "turnstile",
             Provider::HCaptcha => "hcaptcha",
         }
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let never = self.hosts.iter().filter(|host| !is_host(host));
+        let fault = |host: &String| {
+            format!(
+                "the host {host:?} never matches; it must be a name in lower case such as \
+                 www.example.com, without a scheme, port, path or wildcard"
+            )
+        };
+        never.map(fault).collect()
     }
 
     fn offer<'a>(&'a self, _: CaptchaRequest<'a>) -> CaptchaFuture<'a, Map<String, Value>> {
@@ -198,10 +222,10 @@ impl Captcha for HostedCaptcha {
             if !(told.success && for_action && self.is_ours(host, own.as_deref())) {
                 return Ok(CaptchaVerdict::Wrong);
             }
-            // A row says that the token was used. It has only a part of a keyed digest.
-            let digest = context.per_instance::<CaptchaKeys>().tokens.digest(token.as_bytes());
-            let id = Uuid::from_slice(&digest[..16]).expect("16 of 32 bytes");
-            let row = Model {
+            // A row says that the token was used. It has only a part of a keyed digest. There is one row
+            // for each secret: while a secret is replaced, another node may have another newest one.
+            let keys = context.per_instance::<CaptchaKeys>();
+            let row = |id: Uuid| Model {
                 id,
                 action: request.action.to_owned(),
                 key_id: String::new(),
@@ -211,9 +235,18 @@ impl Captcha for HostedCaptcha {
                 expires_at: request.at.plus(TOKEN_LIFETIME),
                 used_at: Some(request.at),
             };
+            let id = |key: &DigestKey| {
+                let digest = key.digest(token.as_bytes());
+                Uuid::from_slice(&digest[..16]).expect("16 of 32 bytes")
+            };
+            // In a fixed order, so that two nodes do not deadlock.
+            let mut ids: Vec<Uuid> = keys.tokens.iter().map(id).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            let rows: Vec<Model> = ids.into_iter().map(row).collect();
             let db = context.db();
             let executor = db.executor();
-            let first = db.retry(|| store::insert(&executor, row.clone())).await?;
+            let first = db.retry(|| store::insert_all(&executor, rows.clone())).await?;
             Ok(if first { CaptchaVerdict::Right } else { CaptchaVerdict::Wrong })
         })
     }
@@ -232,5 +265,35 @@ struct Told {
 impl fmt::Debug for HostedCaptcha {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HostedCaptcha").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_plain_name_in_lower_case() {
+        for good in
+            ["example.com", "www.example.com", "localhost", "xn--bcher-kva.example", "10.0.0.1"]
+        {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in [
+            "",
+            "https://example.com",
+            "example.com:443",
+            "example.com/",
+            "example.com/login",
+            "Example.com",
+            "*.example.com",
+            ".example.com",
+            "example.com.",
+            "a..b",
+            "bücher.example",
+            " example.com",
+        ] {
+            assert!(!is_host(bad), "{bad:?}");
+        }
     }
 }

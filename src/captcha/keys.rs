@@ -19,8 +19,8 @@ pub(super) struct CaptchaKeys {
     pub(super) sealer: Sealer,
     /// Digests of sources and names that failed.
     pub(super) subjects: DigestKey,
-    /// Digests of the tokens of a provider.
-    pub(super) tokens: DigestKey,
+    /// Digests of the tokens of a provider, newest secret first.
+    pub(super) tokens: Vec<DigestKey>,
     /// Signatures of proofs of work, newest secret first.
     pub(super) signatures: Vec<DigestKey>,
 }
@@ -29,11 +29,12 @@ impl PerInstance for CaptchaKeys {
     fn open(context: &Context) -> Self {
         let secrets = &context.config.keys.secrets;
         let signature = |secret| DigestKey::new(secret, Purpose::CaptchaSignature);
+        let token = |secret| DigestKey::new(secret, Purpose::CaptchaToken);
         Self {
             #[cfg(feature = "captcha")]
             sealer: Sealer::new(secrets, Purpose::CaptchaAnswer),
             subjects: DigestKey::new(&secrets[0], Purpose::CaptchaSubject),
-            tokens: DigestKey::new(&secrets[0], Purpose::CaptchaToken),
+            tokens: secrets.iter().map(token).collect(),
             signatures: secrets.iter().map(signature).collect(),
         }
     }

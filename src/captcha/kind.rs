@@ -21,6 +21,11 @@ pub trait Captcha: Send + Sync + 'static {
     /// Returns the name of the kind, which clients are told.
     fn kind(&self) -> &'static str;
 
+    /// Returns what is wrong with its settings. [`build`](crate::Builder::build) refuses each of these.
+    fn faults(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns what a page needs to show one captcha, for the answer of `POST /captcha`.
     fn offer<'a>(&'a self, request: CaptchaRequest<'a>) -> CaptchaFuture<'a, Map<String, Value>>;
 

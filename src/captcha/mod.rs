@@ -105,8 +105,6 @@
 //! - It does not tell people from programs. It only makes repeated requests more expensive.
 //! - It does not guard routes of yours, or passwords that [your application
 //!   compares](crate::attempt::Attempts::begin). Call [`check`](Captchas::check) there.
-//! - A failed sign-in is counted after its password was compared. So a burst of parallel sign-ins is stopped by the
-//!   limits of [`attempt`](crate::attempt), and not by the captcha.
 //! - It does not guard the [sign-in by mail](crate::mail_login), also if that creates accounts.
 //! - It speaks no other language than English.
 //! - It contains no scripts. The widgets of ALTCHA and of the providers are theirs.
@@ -143,6 +141,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::base::client::ClientInfo;
+use crate::config::check::ConfigError;
 use crate::config::{CaptchaConfig, ChallengeConfig};
 use crate::context::{Context, PerInstance};
 use crate::handle::{Builder, Portcullis};
@@ -181,6 +180,9 @@ pub use routes::routes;
 /// The rule of [`rate_limit`](crate::rate_limit) for captchas that a source asks for.
 const RULE: &str = "captchas";
 
+/// What `build()` calls the captcha when it refuses its settings.
+const KNOB: &str = "captcha";
+
 /// The captcha of an instance.
 #[derive(Default)]
 struct Chosen(Option<Arc<dyn Captcha>>);
@@ -195,6 +197,10 @@ impl Builder {
     /// Sets the captcha that strangers have to solve after some failures. See
     /// [`captcha`](crate::captcha).
     pub fn captcha(mut self, captcha: impl Captcha) -> Self {
+        let is_ours = |error: &ConfigError| matches!(error, ConfigError::Knob { knob: KNOB, .. });
+        self.faults.retain(|fault| !is_ours(fault));
+        let fault = |reason| ConfigError::Knob { knob: KNOB, reason };
+        self.faults.extend(captcha.faults().into_iter().map(fault));
         self.state::<Chosen>().0 = Some(Arc::new(captcha));
         self
     }

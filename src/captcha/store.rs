@@ -3,14 +3,27 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr,
+    EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
 use uuid::Uuid;
 
 use super::entity::{captcha, failures};
 use crate::base::clock::Timestamp;
 use crate::base::transaction::is_unique_violation;
+
+/// Inserts all of these rows. Returns false and inserts none if there is one with any of these ids.
+pub(crate) async fn insert_all<C: ConnectionTrait>(
+    db: &C,
+    rows: Vec<captcha::Model>,
+) -> Result<bool, DbErr> {
+    let rows = rows.into_iter().map(|row| captcha::ActiveModel::from(row).reset_all());
+    match captcha::Entity::insert_many(rows).exec_without_returning(db).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_unique_violation(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
 
 /// Inserts a row. Returns false if there is one with this id.
 pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: captcha::Model) -> Result<bool, DbErr> {
@@ -86,6 +99,22 @@ pub(crate) async fn spend<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// Takes one failure of each subject back, in a window that began after `over`.
+pub(crate) async fn take_back<C: ConnectionTrait>(
+    db: &C,
+    subjects: &[[u8; 32]],
+    over: Timestamp,
+) -> Result<(), DbErr> {
+    failures::Entity::update_many()
+        .col_expr(failures::Column::Failures, Expr::col(failures::Column::Failures).sub(1i64))
+        .filter(failures::Column::Subject.is_in(subjects.iter().map(|subject| subject.to_vec())))
+        .filter(failures::Column::WindowStartedAt.gt(over))
+        .filter(failures::Column::Failures.gt(0i64))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// Counts one more failure of each subject. A window that began at `over` or before begins again.
 pub(crate) async fn count<C: ConnectionTrait>(
     db: &C,
@@ -99,14 +128,24 @@ pub(crate) async fn count<C: ConnectionTrait>(
         window_started_at: Set(now),
     });
     let column = |column| Expr::col((failures::Entity, column));
-    let is_over = || column(failures::Column::WindowStartedAt).lte(over);
+    // A count that was taken back completely began no window.
+    let is_over = || {
+        let none = column(failures::Column::Failures).lte(0i64);
+        column(failures::Column::WindowStartedAt).lte(over).or(none)
+    };
     let more = column(failures::Column::Failures).add(1i64);
     let began = column(failures::Column::WindowStartedAt);
-    // The count is assigned first, because MySQL uses the new value of a column in later assignments
-    // of the same statement.
+    // MySQL uses the new value of a column in later assignments of the same statement. So the count is
+    // assigned first, and the begin looks at the time and at the new count: 1 means that a window begins.
+    let begins = || {
+        let first = column(failures::Column::Failures).eq(1i64);
+        column(failures::Column::WindowStartedAt).lte(over).or(first)
+    };
+    let is_mysql = db.get_database_backend() == DbBackend::MySql;
+    let begins = if is_mysql { begins() } else { is_over() };
     let again = OnConflict::column(failures::Column::Subject)
         .value(failures::Column::Failures, Expr::case(is_over(), 1i64).finally(more))
-        .value(failures::Column::WindowStartedAt, Expr::case(is_over(), now).finally(began))
+        .value(failures::Column::WindowStartedAt, Expr::case(begins, now).finally(began))
         .to_owned();
     failures::Entity::insert_many(rows).on_conflict(again).exec_without_returning(db).await?;
     Ok(())

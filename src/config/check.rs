@@ -562,6 +562,12 @@ impl Config {
             "retention.sessions",
             "must be at least one hour, or a replay of a session that ended would not be recognised",
         );
+        check.refuse_if(
+            retention.challenges < MINUTE,
+            "retention.challenges",
+            "must be at least one minute, or a node whose clock is ahead would delete the record that a \
+             captcha or a code was used, while another one still accepts it",
+        );
         // A lock or a wait is caused by failures within a window, and is counted from the last of
         // them. Codes have their own window, and have no lock or wait unless one is set.
         let attempts = &self.attempts;

@@ -11,7 +11,7 @@ pub struct RetentionConfig {
     /// Sessions after their end, and their data. At least one hour. Until they are deleted, an old
     /// token gets the reason for its refusal. Default: 7 d.
     pub sessions: Duration,
-    /// Codes and links after they expired. Default: 1 h.
+    /// Codes, links and captchas after they expired. At least one minute. Default: 1 h.
     pub challenges: Duration,
     /// Records of attempts. At least as long as any rule reads them: a window plus its lockout or
     /// its longest delay. Default: 24 h.

@@ -221,7 +221,7 @@
 //! | setting | default | reason |
 //! |---|---|---|
 //! | `retention.sessions` | 7 d after the end | as long as a token can be renewed: until then its owner is told why it is refused. Sessions of visitors are kept for one hour: nobody needs the reason, but a sign-in that replaces one may be in progress. With less than an hour `build()` fails |
-//! | `retention.challenges` | 1 h after the end | a second click soon afterwards gets the right answer; nobody needs the row later |
+//! | `retention.challenges` | 1 h after the end, at least one minute | a second click soon afterwards gets the right answer, and a captcha is not accepted again by a node whose clock is behind; nobody needs the row later |
 //! | `retention.attempts` | 24 h | no rule looks further back than a window plus its lockout, or plus its longest delay; with less than that `build()` fails |
 //! | `retention.events` | 180 d | intrusions are often found after months, but data protection requires a limit. Laws or contracts may require more: a year is common for card payments |
 //! | `retention.denials` | 30 d | they are for alerts and for finding the cause of a failure, not for history |

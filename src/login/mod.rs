@@ -267,9 +267,25 @@ impl Login<'_> {
             Some(_) => None,
             None => self.auth.captchas().guard(Guarded::Login, &[&asked.name], client),
         };
-        if let Some(captcha) = &captcha {
-            captcha.admit(credentials.captcha.as_ref()).await?;
+        let Some(captcha) = captcha else {
+            return self.compare(&asked, &credentials, client).await;
+        };
+        captcha.admit(credentials.captcha.as_ref()).await?;
+        let outcome = self.compare(&asked, &credentials, client).await;
+        if !matches!(outcome, Err(LoginError::InvalidCredentials)) {
+            captcha.take_back().await;
         }
+        outcome
+    }
+
+    /// Compares the password, and signs in.
+    async fn compare(
+        &self,
+        asked: &Asked,
+        credentials: &Credentials,
+        client: &ClientInfo,
+    ) -> Result<LoginOutcome, LoginError> {
+        let context = self.auth.context();
         let attempts = self.auth.attempts();
         let subject = attempts.subject(asked.row.as_ref(), &asked.name);
         let subject = subject.on_device(self.auth, asked.device.known());
@@ -286,9 +302,6 @@ impl Login<'_> {
         });
         let (Some(row), Checked::Right { outdated }) = (row, checked) else {
             self.fail(ticket, asked.row.as_ref(), checked, client, now).await?;
-            if let Some(captcha) = &captcha {
-                captcha.failed().await?;
-            }
             return Err(LoginError::InvalidCredentials);
         };
         // Replacing an old hash is optional: the sign-in succeeds without it.

@@ -250,7 +250,6 @@ impl PasswordReset<'_> {
         captcha: Option<&CaptchaResponse>,
         client: &ClientInfo,
     ) -> Result<(), PasswordResetError> {
-        self.auth.count_message(client).await?;
         let context = self.auth.context();
         let db = context.db();
         let id = LoginId::parse(login).ok();
@@ -271,10 +270,12 @@ impl PasswordReset<'_> {
             None => captchas.guard(Guarded::Forgot, &[name], client),
         };
         if let Some(guard) = guard {
-            guard.admit(captcha).await?;
             // Each request counts, because nobody has proved anything yet.
-            guard.failed().await?;
+            guard.admit(captcha).await?;
         }
+        // After the captcha: a request without one sends nothing, so it must not use up what the others
+        // of this source may send.
+        self.auth.count_message(client).await?;
         let subject = attempts.subject(row, name).on_device(self.auth, device);
         let ticket = match attempts.take(AttemptKind::Forgot, &subject, client).await? {
             Admission::Admitted(ticket) => ticket,

@@ -388,7 +388,6 @@ impl Registration<'_> {
         let normals: Vec<_> = names.iter().map(LoginId::normal).collect();
         if let Some(guard) = self.auth.captchas().guard(Guarded::Register, &normals, client) {
             guard.admit(response).await?;
-            guard.failed().await?;
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::on_every_database;
 use crate::support::browser::Answer;
-use crate::support::probe::{app, serve};
+use crate::support::probe::{app, builder, serve};
 use crate::support::{Backend, Browser, PASSWORD, Probe, needed, until};
 
 const CAPTCHA: &str = "/auth/captcha";
@@ -198,6 +198,90 @@ on_every_database! {
         assert_eq!(attempt("another".to_owned()).await, "captcha_required");
     }
 
+    async fn a_burst_of_sign_ins_gets_no_further_than_one_after_the_other(probe: Probe) {
+        let auths = [node(&probe, easy(), |_| {}), node(&probe, easy(), |_| {})];
+        probe.register("alice").await;
+        for (number, spread) in [(0_u8, false), (1, true)] {
+            let at = [browser_from(&auths[0], 40 + number).await, browser_from(&auths[1], 40 + number).await];
+            let answers = crate::race::parallel(60, |number| {
+                // One name, or many names from one source.
+                let name = if spread { format!("somebody{number}") } else { "alice".to_owned() };
+                let mut browser = at[number % 2].stranger();
+                async move { browser.login(&name, WRONG).await }
+            })
+            .await;
+            let codes: Vec<_> = answers.iter().map(Answer::code).collect();
+            let count = |code: &str| codes.iter().filter(|one| *one == code).count();
+            assert!(count("invalid_credentials") <= 5, "{codes:?}");
+            assert_eq!(count("invalid_credentials") + count("captcha_required"), 60, "{codes:?}");
+            // A request that was refused does not count.
+            let most = "SELECT COUNT(*) FROM auth_captcha_failures WHERE failures > 5";
+            assert_eq!(probe.number(most).await, 0);
+        }
+    }
+
+    async fn a_sign_in_that_succeeds_does_not_count_and_begins_no_window(probe: Probe) {
+        let auth = node(&probe, easy(), |_| {});
+        probe.register("alice").await;
+        let browser = browser_from(&auth, 2).await;
+        for _ in 0..8 {
+            assert_eq!(browser.stranger().login("alice", PASSWORD).await.status, 200);
+        }
+        let failures = "SELECT COUNT(*) FROM auth_captcha_failures WHERE failures > 0";
+        assert_eq!(probe.number(failures).await, 0);
+        // The window begins with the first failure, and not with a success before it.
+        probe.clock.advance(9 * MINUTE);
+        fail(&browser, "alice", 5).await;
+        probe.clock.advance(2 * MINUTE);
+        let answer = browser.stranger().login("alice", PASSWORD).await;
+        check_needed(&answer, "captcha_required", "proof_of_work", "login");
+    }
+
+    async fn a_request_without_its_captcha_uses_up_no_mail(probe: Probe) {
+        let auth = probe.rebuilt(|builder| {
+            builder.captcha(easy()).configure(|config| {
+                config.captcha.forgot_after = Some(0);
+                config.mail.per_source = Some(Quota::per_minute(2));
+            })
+        });
+        let browser = browser_from(&auth, 2).await;
+        for _ in 0..5 {
+            let answer = browser.stranger().post(FORGOT, json!({ "login": "alice" })).await;
+            check_needed(&answer, "captcha_required", "proof_of_work", "forgot");
+        }
+        let ask = async || {
+            let captcha = solved(&browser, "forgot").await;
+            browser.stranger().post(FORGOT, json!({ "login": "alice", "captcha": captcha })).await
+        };
+        for _ in 0..2 {
+            assert_eq!(ask().await.status, 202);
+        }
+        check(&ask().await, 429, "rate_limited");
+    }
+
+    async fn a_token_of_a_provider_is_accepted_once_while_a_secret_is_replaced(probe: Probe) {
+        let provider = Provider::start().await;
+        provider.says(&json!({ "success": true, "hostname": "app.example.com", "action": "login" }));
+        let new = portcullis::Secret::generate();
+        let with = |secrets: Vec<portcullis::Secret>| {
+            probe.rebuilt(|builder| {
+                let builder = builder.captcha(provider.turnstile());
+                builder.configure(|config| config.keys.secrets = secrets)
+            })
+        };
+        let (old, both) = (vec![probe.secret.clone()], vec![new.clone(), probe.secret.clone()]);
+        let turned = vec![probe.secret.clone(), new];
+        for (number, [first, second]) in (0..).zip([[&old, &both], [&both, &old], [&both, &turned]]) {
+            let response = CaptchaResponse::token(format!("token {number}"));
+            let check = async |secrets: &Vec<portcullis::Secret>| {
+                let auth = with(secrets.clone());
+                auth.captchas().check("login", Some(&response), &ClientInfo::default()).await
+            };
+            check(first).await.expect("it is right");
+            assert!(matches!(check(second).await, Err(CaptchaError::Wrong(_))), "{number}");
+        }
+    }
+
     async fn a_known_device_is_never_asked(probe: Probe) {
         let auth = node(&probe, easy(), |config| {
             (config.login_after, config.forgot_after) = (Some(0), Some(0));
@@ -213,7 +297,8 @@ on_every_database! {
             check(&known.login("alice", WRONG).await, 401, "invalid_credentials");
         }
         assert_eq!(known.post(FORGOT, json!({ "login": "alice" })).await.status, 202);
-        assert_eq!(probe.number(counts).await, 0, "its failures do not count here");
+        let failures = format!("{counts} WHERE failures > 0");
+        assert_eq!(probe.number(&failures).await, 0, "its failures do not count here");
         assert_eq!(known.login("alice", PASSWORD).await.status, 200);
         // It is known to this account alone.
         let answer = known.post(FORGOT, json!({ "login": "bob" })).await;
@@ -799,6 +884,38 @@ async fn verify(
         Reply::Status(status) => StatusCode::from_u16(status).expect("a status").into_response(),
         Reply::Never => std::future::pending().await,
     }
+}
+
+/// A host that never matches would let nobody in. One database is enough, because no statement runs.
+#[tokio::test]
+async fn a_host_that_no_provider_tells_is_refused() {
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let built = |hosts: &[&str]| {
+            let captcha = HostedCaptcha::turnstile("site", "hush", Http::new());
+            let captcha = hosts.iter().fold(captcha, |captcha, host| captcha.host(*host));
+            let builder = builder(probe.db.clone(), &probe.clock, &probe.notifier);
+            builder.secret(probe.secret.clone()).captcha(captcha).build()
+        };
+        for bad in [
+            "https://shop.example.com",
+            "shop.example.com:443",
+            "shop.example.com/",
+            "Shop.example.com",
+            "*.example.com",
+            "",
+        ] {
+            let errors = built(&["example.com", bad]).expect_err(bad).to_string();
+            assert!(errors.contains("captcha") && errors.contains(&format!("{bad:?}")), "{errors}");
+            assert!(!errors.contains("\"example.com\""), "{errors}");
+        }
+        assert!(built(&["shop.example.com", "localhost"]).is_ok());
+        // Only the captcha that is used counts.
+        let wrong = HostedCaptcha::turnstile("site", "hush", Http::new()).host("*");
+        let builder = builder(probe.db.clone(), &probe.clock, &probe.notifier);
+        let builder = builder.secret(probe.secret.clone()).captcha(wrong).captcha(easy());
+        assert!(builder.build().is_ok());
+    })
+    .await;
 }
 
 /// What altcha-lib solves is accepted here. Its widget does the same in a browser.

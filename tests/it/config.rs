@@ -468,6 +468,11 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.database.hook_timeout = Duration::from_millis(1),
         ),
         (
+            "retention.challenges",
+            |c| c.retention.challenges = Duration::from_secs(59),
+            |c| c.retention.challenges = Duration::from_secs(60),
+        ),
+        (
             "retention.sessions",
             |c| c.retention.sessions = Duration::from_secs(60 * 60 - 1),
             |c| c.retention.sessions = Duration::from_secs(60 * 60),
