@@ -258,7 +258,6 @@ impl Login<'_> {
         credentials: Credentials,
         client: &ClientInfo,
     ) -> Result<LoginOutcome, LoginError> {
-        let context = self.auth.context();
         if credentials.password.is_too_long() {
             return Err(LoginError::InvalidCredentials);
         }

@@ -51,7 +51,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             row(Method::POST, "/reauthenticate", reauthenticate)
                 .by(RouteCaller::SignedInOrStage(Stage::MustEnrol))
                 .takes(RouteBody::JsonOrForm)
-                .refuses(&["too_many_attempts", "wrong_code", "wrong_password"]),
+                .refuses(&["code_ended", "too_many_attempts", "wrong_code", "wrong_password"]),
         ],
     )
 }

@@ -21,10 +21,11 @@ async fn links(probe: &Probe) -> Vec<(String, Option<String>)> {
     let notices = sent.filter(|mail| mail.kind == MessageKind::FactorAdded);
     let token = |link: &str| link.split_once("#token=").expect("a token").1.to_owned();
     let link = |mail: portcullis::Message| {
-        let factor = mail.value("factor").expect("a factor").to_owned();
-        assert_eq!(mail.value("days").is_some(), mail.value("link").is_some());
-        assert!(mail.value("link").is_none_or(|link| mail.text.contains(link)));
-        (factor, mail.value("link").map(token))
+        let some = |name: &str| mail.value(name).filter(|value| !value.is_empty());
+        let (factor, link) = (some("factor").expect("a factor").to_owned(), some("link"));
+        assert_eq!(some("days").is_some(), link.is_some());
+        assert!(link.is_none_or(|link| mail.text.contains(link)));
+        (factor, link.map(token))
     };
     notices.map(link).collect()
 }
