@@ -768,20 +768,6 @@ pub(crate) async fn enrolment_due<C: ConnectionTrait>(
     Ok(due.flatten())
 }
 
-/// Returns when the password was last replaced through the mailbox.
-pub(crate) async fn password_mailed<C: ConnectionTrait>(
-    db: &C,
-    id: AccountId,
-) -> Result<Option<Timestamp>, DbErr> {
-    let mailed: Option<Option<Timestamp>> = account::Entity::find_by_id(id)
-        .select_only()
-        .column(account::Column::PasswordMailedAt)
-        .into_tuple()
-        .one(db)
-        .await?;
-    Ok(mailed.flatten())
-}
-
 /// Records until when an account may be used without the factor that its roles require, unless an earlier
 /// time was recorded before.
 pub(crate) async fn set_enrolment_due<C: ConnectionTrait>(

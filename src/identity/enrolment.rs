@@ -11,7 +11,7 @@
 use super::error::AuthError;
 use super::resolved::Identity;
 use super::resolver::Resolver;
-use crate::account::enrolled::mailed_code_at;
+use crate::account::enrolled::{mailed_code_at, store as enrolled_store};
 use crate::account::{Account, store as account_store};
 use crate::base::clock::Timestamp;
 use crate::base::factor::{EnrolledFactors, Factor};
@@ -89,7 +89,7 @@ pub(super) async fn waiting(
         return Ok(account);
     }
     let db = context.db();
-    let mailed_at = db.read(account_store::password_mailed(&db.executor(), account.id)).await?;
+    let mailed_at = db.read(enrolled_store::password_mailed(&db.executor(), account.id)).await?;
     Ok(Account { mailed_code_at: mailed_code_at(context, mailed_at), ..account })
 }
 

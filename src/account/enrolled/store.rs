@@ -2,7 +2,7 @@
 //! because they belong to modules above this one.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, QueryFilter, Value};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Value};
 use uuid::Uuid;
 
 use crate::account::entity::account;
@@ -14,6 +14,20 @@ use crate::base::id::AccountId;
 /// The tables with the secrets of factors.
 const TABLES: [(Factor, &str); 2] =
     [(Factor::Totp, "auth_totp"), (Factor::RecoveryCode, "auth_recovery_code")];
+
+/// Returns when the password was last replaced through the mailbox.
+pub(crate) async fn password_mailed<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<Option<Timestamp>, DbErr> {
+    let mailed: Option<Option<Timestamp>> = account::Entity::find_by_id(id)
+        .select_only()
+        .column(account::Column::PasswordMailedAt)
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(mailed.flatten())
+}
 
 /// Deletes what is stored for factors that the account does not have. The transaction has locked the row of
 /// the account.
