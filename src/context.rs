@@ -16,7 +16,8 @@ use crate::config::Config;
 use crate::message::template::Templates;
 use crate::message::{Notifier, TextMessages};
 use crate::port::{
-    BreachedList, ExportedData, MembershipSource, OnSuspicion, RateLimiter, SessionInfo,
+    BreachedList, ExportedData, ExternalFactor, MembershipSource, OnSuspicion, RateLimiter,
+    SessionInfo,
 };
 
 /// Shared by all flows of one instance. A clone refers to the same instance, so that a task can own
@@ -42,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) membership_source: Option<TimedPort<dyn MembershipSource>>,
     pub(crate) rate_limiter: Option<Arc<TimedPort<dyn RateLimiter>>>,
     pub(crate) on_suspicion: Option<TimedPort<dyn OnSuspicion>>,
+    pub(crate) external_factor: Option<TimedPort<dyn ExternalFactor>>,
     /// State that a capability keeps per instance. It is created when it is first needed.
     pub(crate) per_instance: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }

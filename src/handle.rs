@@ -22,7 +22,8 @@ use crate::context::{Context, Parts};
 use crate::message::template::{Own, Templates};
 use crate::message::{MessageKind, Notifier, TextMessages};
 use crate::port::{
-    BreachedList, ExportedData, MembershipSource, OnSuspicion, RateLimiter, SessionInfo,
+    BreachedList, ExportedData, ExternalFactor, MembershipSource, OnSuspicion, RateLimiter,
+    SessionInfo,
 };
 
 /// Accounts, sessions and authorization for one service. It is one `Arc`, so you can clone it
@@ -74,6 +75,7 @@ impl Portcullis {
             on_suspicion: None,
             membership_source: None,
             faults: Vec::new(),
+            external_factor: None,
         }
     }
 
@@ -236,6 +238,7 @@ pub struct Builder {
     membership_source: Option<Arc<dyn MembershipSource>>,
     /// What capabilities find wrong in what they were given. `build` refuses it.
     pub(crate) faults: Vec<ConfigError>,
+    external_factor: Option<Arc<dyn ExternalFactor>>,
 }
 
 impl Builder {
@@ -361,6 +364,13 @@ impl Builder {
         self
     }
 
+    /// Sets a second factor that your application checks. See
+    /// [`second_factor`](crate::second_factor#a-factor-of-your-own).
+    pub fn external_factor(mut self, factor: impl ExternalFactor) -> Self {
+        self.external_factor = Some(Arc::new(factor));
+        self
+    }
+
     /// Returns the state of a capability, for a builder method that is declared there.
     pub(crate) fn state<S: PerInstance + Default>(&mut self) -> &mut S {
         let state = self.state.entry(TypeId::of::<S>()).or_insert_with(|| Arc::new(S::default()));
@@ -388,6 +398,7 @@ impl Builder {
             on_suspicion,
             membership_source,
             faults,
+            external_factor,
         } = self;
         let mut errors = config.faults();
         errors.extend(faults);
@@ -436,6 +447,7 @@ impl Builder {
         let rate_limiter = rate_limiter.map(|port| Arc::new(TimedPort::new(port, &database)));
         let on_suspicion = on_suspicion.map(|port| TimedPort::new(port, &database));
         let membership_source = membership_source.map(|port| TimedPort::new(port, &database));
+        let external_factor = external_factor.map(|port| TimedPort::new(port, &database));
         let context = Context::new(Parts {
             database,
             config,
@@ -452,6 +464,7 @@ impl Builder {
             rate_limiter,
             on_suspicion,
             membership_source,
+            external_factor,
             per_instance: Mutex::new(state),
         });
         Ok(Portcullis(context))

@@ -1,9 +1,11 @@
 //! The traits that your application can implement to extend portcullis.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use sea_orm::DatabaseTransaction;
+use zeroize::Zeroizing;
 
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, SessionId};
@@ -311,6 +313,131 @@ pub trait HttpClient: Send + Sync + 'static {
         url: &'a str,
         fields: &'a [(&'a str, &'a str)],
     ) -> HookFuture<'a, HttpAnswer>;
+}
+
+/// A second factor that your application checks, such as a printed card, a hardware key or a push message
+/// to a phone. See [`second_factor`](crate::second_factor#a-factor-of-your-own).
+///
+/// Portcullis keeps whether an account has it, counts wrong codes together with those of all other second
+/// factors, and makes the session. Your application keeps what it needs to check a code.
+///
+/// Both methods run like [`SessionInfo`], outside of transactions, for at most
+/// [`factor.external_timeout`](crate::config::FactorConfig::external_timeout). If they fail, panic or
+/// take longer, the request is answered 503 `factor_unavailable`. Nobody gets through, and no attempt is
+/// counted.
+///
+/// ```
+/// use portcullis::port::{
+///     ExternalAttempt, ExternalChallenge, ExternalFactor, ExternalVerdict, HookFuture,
+/// };
+/// # struct Directory;
+/// # impl Directory {
+/// #     async fn ask(&self, _: &str) -> Result<String, std::io::Error> { Ok(String::new()) }
+/// #     async fn accepts(&self, _: &str, _: &str) -> Result<bool, std::io::Error> { Ok(true) }
+/// # }
+///
+/// /// Keys that another service knows.
+/// struct Keys(Directory);
+///
+/// impl ExternalFactor for Keys {
+///     fn challenge<'a>(
+///         &'a self,
+///         attempt: &'a ExternalAttempt,
+///     ) -> HookFuture<'a, Option<ExternalChallenge>> {
+///         Box::pin(async move {
+///             let nonce = self.0.ask(&attempt.account_id.to_string()).await?;
+///             Ok(Some(ExternalChallenge::new(nonce.clone(), nonce)))
+///         })
+///     }
+///
+///     fn verify<'a>(
+///         &'a self,
+///         _: &'a ExternalAttempt,
+///         challenge: Option<&'a str>,
+///         code: &'a str,
+///     ) -> HookFuture<'a, ExternalVerdict> {
+///         Box::pin(async move {
+///             // Nothing was asked in this session, so no code can be right.
+///             let Some(nonce) = challenge else { return Ok(ExternalVerdict::Wrong) };
+///             Ok(match self.0.accepts(nonce, code).await? {
+///                 true => ExternalVerdict::Right,
+///                 false => ExternalVerdict::Wrong,
+///             })
+///         })
+///     }
+/// }
+/// ```
+pub trait ExternalFactor: Send + Sync + 'static {
+    /// Starts something for this attempt: chooses what to ask, or sends a message. Returns what the page
+    /// shows, and what [`verify`](Self::verify) needs again. `None` means that there is nothing to ask,
+    /// because the code alone can be checked. This is the default.
+    ///
+    /// [`factor.challenges`](crate::config::FactorConfig::challenges) limits how often this is called
+    /// for one account.
+    fn challenge<'a>(
+        &'a self,
+        attempt: &'a ExternalAttempt,
+    ) -> HookFuture<'a, Option<ExternalChallenge>> {
+        let _ = attempt;
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Returns whether this code is right. `challenge` is the state of the newest challenge of this
+    /// session, or `None` if there is none that is open. A factor that needs one must then return
+    /// [`Wrong`](ExternalVerdict::Wrong).
+    ///
+    /// Portcullis uses up the challenge, so its answer works once. Without a challenge, your application
+    /// must accept a code only once, if it could be used again. After too many wrong codes this is still
+    /// called, and its result is discarded.
+    fn verify<'a>(
+        &'a self,
+        attempt: &'a ExternalAttempt,
+        challenge: Option<&'a str>,
+        code: &'a str,
+    ) -> HookFuture<'a, ExternalVerdict>;
+}
+
+/// For whom an [`ExternalFactor`] is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExternalAttempt {
+    /// The account.
+    pub account_id: AccountId,
+    /// The session, or the sign-in that waits.
+    pub session_id: SessionId,
+    /// The address of the client, if it is known.
+    pub address: Option<IpAddr>,
+}
+
+/// What an [`ExternalFactor`] asks. Its `Debug` is blank, because the state may reveal the answer.
+#[derive(Clone)]
+pub struct ExternalChallenge {
+    pub(crate) shown: serde_json::Value,
+    pub(crate) state: Zeroizing<String>,
+}
+
+impl ExternalChallenge {
+    /// Takes what the page gets, and the state for [`ExternalFactor::verify`]. The state is stored
+    /// encrypted, for one session, and has at most 16 KiB.
+    pub fn new(shown: impl Into<serde_json::Value>, state: impl Into<String>) -> Self {
+        Self { shown: shown.into(), state: Zeroizing::new(state.into()) }
+    }
+}
+
+impl std::fmt::Debug for ExternalChallenge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ExternalChallenge(..)")
+    }
+}
+
+/// The result of [`ExternalFactor::verify`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum ExternalVerdict {
+    /// The code is right.
+    Right,
+    /// The code is wrong. It counts as a wrong code of the account.
+    Wrong,
 }
 
 /// Counts how often something happens, for all nodes that share it. See

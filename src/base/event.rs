@@ -54,7 +54,7 @@ event_kinds! {
     ChallengeAnswered = "authn_challenge_success",
     /// A challenge was answered incorrectly.
     ChallengeFailed = "authn_challenge_fail",
-    /// A code was sent as a second factor or for a step-up.
+    /// A code was sent as a second factor or for a step-up, or a factor of the application asked for one.
     FactorCodeSent = "authn_factor_code_sent",
     /// Someone asked for a sign-in by mail.
     MailLoginRequested = "authn_mail_login_request",

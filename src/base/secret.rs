@@ -277,6 +277,8 @@ pub(crate) enum Purpose {
     TotpSeed,
     /// Digests of recovery codes.
     RecoveryCode,
+    /// What a factor of the application needs again, to check the answer to a challenge.
+    ExternalChallenge,
     /// The digits of captchas.
     #[cfg(feature = "captcha")]
     CaptchaAnswer,
@@ -313,6 +315,7 @@ impl Purpose {
             Self::CodeOfToken => "code of token",
             Self::TotpSeed => "totp seed",
             Self::RecoveryCode => "recovery code",
+            Self::ExternalChallenge => "external challenge",
             #[cfg(feature = "captcha")]
             Self::CaptchaAnswer => "captcha answer",
             Self::CaptchaSignature => "captcha signature",
@@ -487,6 +490,7 @@ mod tests {
             Purpose::CodeOfToken,
             Purpose::TotpSeed,
             Purpose::RecoveryCode,
+            Purpose::ExternalChallenge,
             #[cfg(feature = "captcha")]
             Purpose::CaptchaAnswer,
             Purpose::CaptchaSignature,

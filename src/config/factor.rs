@@ -1,10 +1,11 @@
-//! Which second factors are needed, and when mailed codes count.
+//! Which second factors are needed, when mailed codes count, and the limits of the application's own.
 
 use std::time::Duration;
 
 use super::check::Checker;
-use super::{Config, DAY};
+use super::{Config, DAY, HOUR, MINUTE};
 use crate::base::factor::Factor;
+use crate::base::rate::Quota;
 
 /// Rules about [second factors](crate::second_factor).
 #[derive(Debug, Clone)]
@@ -28,6 +29,13 @@ pub struct FactorConfig {
     pub grace: Duration,
     /// If true, superusers need a second factor too, whatever their roles are. Default: false.
     pub superusers: bool,
+    /// How many challenges of a [factor of your own](crate::port::ExternalFactor) may be started for one
+    /// account. Its known devices have a count of their own. With many of them, a person who has seen a
+    /// part of a printed card could wait for a question that they can answer. Default: 10 an hour.
+    pub challenges: Quota,
+    /// The time limit of a [factor of your own](crate::port::ExternalFactor). After it, the request is
+    /// answered 503. Default: 5 s.
+    pub external_timeout: Duration,
 }
 
 impl Default for FactorConfig {
@@ -38,6 +46,8 @@ impl Default for FactorConfig {
             least: Factor::Totp,
             grace: Duration::ZERO,
             superusers: false,
+            challenges: Quota::new(10, HOUR),
+            external_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -55,5 +65,17 @@ impl Config {
             "must be a mailed code, a texted code, an authenticator or a passkey",
         );
         check.refuse_if(self.factor.grace > 90 * DAY, "factor.grace", "must be at most 90 days");
+        let quota = self.factor.challenges;
+        check.refuse_if(
+            quota.count == 0 || quota.period.is_zero() || quota.period > DAY,
+            "factor.challenges",
+            "needs a count of at least 1 and a period of at most a day",
+        );
+        let timeout = self.factor.external_timeout;
+        check.refuse_if(
+            timeout.is_zero() || timeout > MINUTE,
+            "factor.external_timeout",
+            "must be longer than zero and at most a minute",
+        );
     }
 }

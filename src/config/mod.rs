@@ -72,7 +72,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// How authenticators make their codes.
     pub totp: TotpConfig,
-    /// Which second factors are needed, and when mailed codes count.
+    /// Which second factors are needed, when mailed codes count, and the limits of the application's own.
     pub factor: FactorConfig,
 }
 

@@ -212,6 +212,8 @@
 //! | `factor.least` | authenticator | where a role requires a factor, a mailbox is not enough |
 //! | `factor.grace` | none | a role that requires a factor protects something at once. A time of grace suits a rule that is new for many people |
 //! | `factor.superusers` | off | with it, a superuser without a second factor must set one up during the sign-in, which needs the mounted routes. Turn it on when your pages can do this |
+//! | `factor.challenges` | 10 an hour | a person who has seen a part of a printed card must not ask until a question comes that they can answer. A count of its own keeps the known devices of the owner free |
+//! | `factor.external_timeout` | 5 s | a person waits for the answer. Without one, nobody gets through |
 //! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
 //!
 //! # Retention

@@ -77,7 +77,7 @@
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `authenticator_not_found` | 404 | the account has no such authenticator, or it has waited too long for its first code; the answer is the same for one of another account |
 //! | `too_many_authenticators` | 409 | the account has the maximum number of authenticators |
-//! | `factor_already_enrolled` | 409 | mailed or texted [codes](crate::sent_code) are already a second factor of the account |
+//! | `factor_already_enrolled` | 409 | this factor, such as mailed or texted [codes](crate::sent_code), is already a second factor of the account |
 //! | `factor_in_use` | 409 | codes to this phone number are a second factor; switch them off before you remove the number |
 //! | `factor_required` | 409 | a role of the account requires a second factor, and this is the last one that is strong enough; set up another one before you remove it |
 //! | `factor_too_weak` | 409 | a role of the account requires a stronger second factor, which must be set up first |
@@ -85,7 +85,8 @@
 //! | `code_ended` | 403 | five wrong codes were typed for a [code that was sent](crate::sent_code); request a new one |
 //! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a [mailed code](crate::sent_code) is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
-//! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no [code](crate::sent_code) is sent for it, and it cannot be switched off |
+//! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no [code](crate::sent_code) is sent for it, and it cannot be switched off. Or the method is `external`, and the service checks [no such factor](crate::Builder::external_factor) |
+//! | `factor_unavailable` | 503 | the [factor of the application](crate::port::ExternalFactor) failed or did not answer in time; nobody gets through, and no attempt is counted |
 //! | `factor_used_already` | 409 | the second step of a sign-in got the factor that the sign-in began with; it needs another factor |
 //! | `registration_closed` | 403 | only the application creates accounts |
 //! | `invalid_fields` | 422 | `errors` names each invalid field, with its reasons, see [below](#invalid-fields) |

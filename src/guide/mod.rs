@@ -18,6 +18,7 @@
 //! | let mobile apps sign in, or use bearer tokens | [`bearer`] |
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
+//! | check a second factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |
 //! | make repeated requests of strangers more expensive | [`captcha`](crate::captcha) |
 //! | let people close, reopen and export their account | [`own_account`](crate::own_account) |
 //! | give roles, groups and levels | [`permissions`] |

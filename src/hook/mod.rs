@@ -522,7 +522,7 @@ macro_rules! hook_list {
                 for hooks in &self.hooks {
                     let (hooks, call) = (Arc::clone(hooks), call.kept());
                     self.run(&context, txn, move |txn| {
-                        Box::pin(async move { caught(|| hooks.$method(call.call(), txn)).await })
+                        Box::pin(async move { caught("a hook", || hooks.$method(call.call(), txn)).await })
                     })
                     .await?;
                 }
@@ -585,7 +585,7 @@ impl HookList {
         for hook in &self.on_session_replaced {
             let hook = Arc::clone(hook);
             self.run(context, txn, move |txn| {
-                Box::pin(async move { caught(|| hook.replaced(replaced, txn)).await })
+                Box::pin(async move { caught("a hook", || hook.replaced(replaced, txn)).await })
             })
             .await?;
         }
@@ -601,7 +601,7 @@ impl HookList {
         txn: &Txn<'_>,
     ) -> Result<(), Hooked> {
         self.run(context, txn, move |txn| {
-            Box::pin(async move { caught(|| code(&account, txn)).await })
+            Box::pin(async move { caught("a hook", || code(&account, txn)).await })
         })
         .await
     }
@@ -632,10 +632,13 @@ impl HookList {
     }
 }
 
-/// Runs a hook. A panic counts as an error of the hook. So the transaction is rolled back, and the
-/// client gets an answer instead of a closed connection.
-async fn caught<'a>(hook: impl FnOnce() -> HookFuture<'a, ()>) -> HookResult {
-    let panicked = || HookError::from("a hook panicked");
+/// Runs code of the application. A panic counts as an error. So the transaction of a hook is rolled
+/// back, and the client gets an answer instead of a closed connection.
+pub(crate) async fn caught<'a, T>(
+    what: &'static str,
+    hook: impl FnOnce() -> HookFuture<'a, T>,
+) -> Result<T, HookError> {
+    let panicked = || HookError::from(format!("{what} panicked"));
     let mut future = catch_unwind(AssertUnwindSafe(hook)).map_err(|_| panicked())?;
     poll_fn(|context| {
         // After a panic the future is not polled again, because it may be in an inconsistent state.

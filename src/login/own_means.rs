@@ -141,6 +141,9 @@ impl Login<'_> {
     ///
     /// If the account must set a new password, that is the next step.
     ///
+    /// If a person types or sends a code, an [`ExternalFactor`](crate::port::ExternalFactor) is less work:
+    /// see [`second_factor`](crate::second_factor#a-factor-of-your-own).
+    ///
     /// This does not count attempts. Count them with [`begin`](crate::attempt::Attempts::begin)
     /// before you compare anything.
     ///

@@ -51,7 +51,14 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             row(Method::POST, "/reauthenticate", reauthenticate)
                 .by(RouteCaller::SignedInOrStage(Stage::MustEnrol))
                 .takes(RouteBody::JsonOrForm)
-                .refuses(&["code_ended", "too_many_attempts", "wrong_code", "wrong_password"]),
+                .refuses(&[
+                    "code_ended",
+                    "factor_not_enrolled",
+                    "factor_unavailable",
+                    "too_many_attempts",
+                    "wrong_code",
+                    "wrong_password",
+                ]),
         ],
     )
 }

@@ -304,7 +304,8 @@ pub(super) const PARTS: [Part; 15] = [
                 "target",
                 Text,
             ),
-            ("data", "data", Text),
+            // That of a factor of the application is encrypted.
+            ("(CASE WHEN purpose = 'factor_code' THEN NULL ELSE data END)", "data", Text),
             ("created_at", "created_at", Time),
             ("expires_at", "expires_at", Time),
             ("used_at", "used_at", Time),

@@ -105,6 +105,14 @@ pub(crate) const ACCOUNT: &str = "account";
 /// The rule for sign-ins with a name.
 pub(crate) const LOGIN: &str = "login";
 
+/// The rules for challenges of a factor of the application: for clients that the account does not know,
+/// and for its known devices together.
+pub(crate) const FACTOR_CHALLENGES: &str = "factor_challenges";
+pub(crate) const FACTOR_CHALLENGES_DEVICE: &str = "factor_challenges_device";
+
+/// The rules whose subject is an account.
+const OF_ACCOUNT: [&str; 3] = [ACCOUNT, FACTOR_CHALLENGES, FACTOR_CHALLENGES_DEVICE];
+
 /// How long a store is not asked after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -120,7 +128,8 @@ const EVENTS_A_MINUTE: usize = 100;
 #[error("too many requests; try again later")]
 pub struct RateLimited {
     /// The rule: `source`, `account`, `login`, `login_device`, `anonymous`, `registrations`,
-    /// `messages`, `taken_names`, or one of your application.
+    /// `messages`, `taken_names`, `factor_challenges`, `factor_challenges_device`, or one of your
+    /// application.
     pub rule: &'static str,
     /// The quota of the rule.
     pub quota: Quota,
@@ -254,12 +263,12 @@ impl Limits {
     }
 }
 
-/// Returns the keys that count requests of an account and sign-ins with these names.
+/// Returns the keys that count what an account does and sign-ins with these names.
 pub(crate) fn keys_about(context: &Context, id: AccountId, names: &[String]) -> Vec<Vec<u8>> {
     let limits = context.per_instance::<Limits>();
     let names = names.iter().map(|name| limits.key_of(LOGIN, name));
     names
-        .chain([limits.key_of(ACCOUNT, &id.to_string())])
+        .chain(OF_ACCOUNT.map(|rule| limits.key_of(rule, &id.to_string())))
         .map(|key| key.as_bytes().to_vec())
         .collect()
 }
@@ -327,6 +336,17 @@ impl RateLimits<'_> {
         quota: Quota,
     ) -> Result<(), RateLimited> {
         self.decide(rule, subject, quota, About::default()).await
+    }
+
+    /// Counts an action of an account.
+    pub(crate) async fn of_account(
+        &self,
+        rule: &'static str,
+        account: AccountId,
+        quota: Quota,
+    ) -> Result<(), RateLimited> {
+        let about = About { account: Some(account), ..About::default() };
+        self.decide(rule, &account.to_string(), quota, about).await
     }
 
     /// Counts an action of a source. All clients without a known address are one source, which may

@@ -2,9 +2,8 @@
 //!
 //! An account with a second factor signs in in two steps. Portcullis checks the codes of
 //! [authenticators](crate::totp), [recovery codes](crate::recovery_code), and codes that are
-//! [sent](crate::sent_code) by mail or text message. Other factors, such as a
-//! hardware key, are checked by your application, which then calls
-//! [`Login::finish`](crate::login::Login::finish) or [`Login::step_up`](crate::login::Login::step_up).
+//! [sent](crate::sent_code) by mail or text message. Other factors, such as a printed card or a
+//! hardware key, are checked by your application: see [A factor of your own](#a-factor-of-your-own).
 //!
 //! 1. `POST /login` answers `second_factor_required`, with a token that is no session. The member
 //!    `methods` lists the second factors of the account. Where a code is sent somewhere, it has a
@@ -98,20 +97,42 @@
 //! A new session replaces the old one, with the time of the factor. The old one keeps its old rights
 //! for ten seconds, so that requests which are already on their way are not signed out.
 //!
-//! # Undoing a new factor
-//! The owner gets a mail about each new factor. It has a link that undoes this within
-//! [`contact.undo_lifetime`](crate::config::ContactConfig::undo_lifetime) (seven days), as the mail about a
-//! [changed address](crate::contact#who-may-undo-a-change) has one. The page of the link
-//! (`mail.links.factor_undo`) posts the token to `POST /second-factor/undo`.
-//! - It removes this factor and those that were set up after it, and tells the owner. Older factors stay. It
-//!   ends all sessions, codes and links of the account, and works once, without a session.
-//! - It sets no new password. Lead the user to the page for a forgotten password next: the person who set up
-//!   the factor may know the password.
-//! - It works only while the account has the address to which it was sent. So a thief who changed the address
-//!   first gets no link that still works after the owner has put the address back.
-//! - An account without a verified address gets no link, and neither does a factor that an administrator sets.
-//! - Anyone who reads the mailbox within this time can remove the factor, but still needs the password or a
-//!   new one. Set `contact.undo_lifetime` to `None` if your accounts must not depend on their mailboxes.
+//! # A factor of your own
+//! Implement [`ExternalFactor`](crate::port::ExternalFactor) and give it to
+//! [`Builder::external_factor`](crate::Builder::external_factor). It has the method `external`, and works
+//! like the factors above: the same routes, the same count of wrong codes, the same rules for changes.
+//! `examples/own-second-factor` is a small service with printed cards.
+//!
+//! 1. Your page sets it up. Give the person the card or key, and store what checks it. Then call
+//!    [`challenge_external`](SecondFactor::challenge_external) if the factor asks something, and
+//!    [`enrol_external`](SecondFactor::enrol_external) with the first code. Before this, portcullis asks
+//!    for a recent second factor, or for the mailbox if this is the first one.
+//! 2. A sign-in calls `POST /second-factor/challenge`, if the factor asks something. Your factor returns
+//!    what the page shows, and a state that portcullis keeps, encrypted, for this session. Then
+//!    `POST /second-factor/verify`. A session does the same with `POST /reauthenticate/challenge` and
+//!    `POST /reauthenticate`.
+//! 3. A challenge can be answered once, within ten minutes, and only in the session that asked. The next
+//!    one replaces it. [`FactorConfig::challenges`](crate::config::FactorConfig::challenges) limits how
+//!    many are started for an account.
+//! 4. If your factor fails, the answer is 503 `factor_unavailable`. Nobody gets through, and no attempt is
+//!    counted.
+//! 5. [`remove_external`](SecondFactor::remove_external) removes it. Portcullis also removes it at the first
+//!    verification of an address, and when its owner undoes a change of the address or uses the link in the
+//!    notice of the set-up. So what you have
+//!    stored counts only while the account has the factor. Store it anew at each set-up, and delete it in
+//!    the hook [`before_erase`](crate::hook::Hooks::before_erase).
+//!
+//! It is [enough](crate::config::FactorConfig::least) where a role requires a factor. A route can require
+//! it with [`Requirement::factor`](crate::Requirement::factor). It has no place in the order of
+//! [`at_least`](crate::Requirement::at_least).
+//!
+//! **Or without the port.** With [`Login::finish`](crate::login::Login::finish) and
+//! [`Login::step_up`](crate::login::Login::step_up) your own handler checks the person, and says which
+//! factor was proved. Then bodies, routes and challenges are yours, and so is the
+//! [count](crate::attempt::Attempts::begin) of wrong codes. Use the port if a person types or sends
+//! a code. Use these methods if there is no code: a redirect to another service, or a certificate. Both may
+//! be used together, also for [`Factor::External`]. A sign-in by an own means that is no second factor
+//! should be [`proved`](crate::login::SignIn::proved) as something else, for example as a password.
 //!
 //! # Example
 //!
@@ -142,14 +163,14 @@
 //! [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code):
 //! `.nest("/auth", auth.routes().merge(portcullis::second_factor::routes(&auth)))`.
 //! - `GET /second-factor`: for a sign-in that waits. It answers with `methods` and `expires_at`.
-//! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code` or
-//!   `texted_code`). Without a method, the form of the code decides between the first two. So a code
-//!   that was sent needs its `method`. It answers 200, as `POST /login` does. After a recovery code it
-//!   has the member `recovery_codes_left`. With `0`, the `result` is `enrolment_required`. See [what a page
-//!   should do](crate::recovery_code#what-a-page-should-do).
-//!
-//! - `POST /second-factor/undo`, if there is a notifier: takes the `token` of a [link](#undoing-a-new-factor),
-//!   and answers 204. Anyone may call it.
+//! - `POST /second-factor/challenge`: for a sign-in that waits. `POST /reauthenticate/challenge`: for a
+//!   session, and for a sign-in that must set up a factor. Both take `method`: `mailed_code`,
+//!   `texted_code` or `external`. They answer 202 with `expires_at`, and with the `target` of a sent code,
+//!   of which most is hidden, or the `challenge` of a factor of your own.
+//! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code`,
+//!   `texted_code` or `external`). Without a method, the form of the code decides between the first two.
+//!   So all others need their `method`. It answers 200, as `POST /login` does. After a recovery code it
+//!   has the member `recovery_codes_left`. Offer new codes before there are none.
 //!
 //! Routes that set up a factor also take a sign-in that must set one up. In your own handler, the
 //! extractor [`FactorOwner`] accepts both.
@@ -165,13 +186,16 @@
 //!
 //! # Events
 //! Those of every [sign-in](crate::login); `authn_login_fail` with the reason `wrong_second_factor`;
-//! `authn_login_lock` with the detail `second_factor`; `authn_reauthenticated`; `user_updated` with the
-//! detail `factor undone`.
+//! `authn_login_lock` with the detail `second_factor`; `authn_reauthenticated`. For a factor of your own:
+//! `authn_factor_code_sent` with the detail `external`; `user_updated` with the detail `factors enrolled`
+//! or `factors removed`.
 //!
 //! # Errors
-//! `wrong_code`, `code_ended`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
-//! `link_used`, `session_limit` (409);
-//! `too_many_attempts` (429), only with `attempts.reveal_lockout`.
+//! `wrong_code`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
+//! `factor_not_enrolled`, `session_limit` (409), `factor_unavailable` (503);
+//! `too_many_attempts` (429), only with `attempts.reveal_lockout`. For the set-up and removal of a factor of
+//! your own: `insufficient_user_authentication` (401), `address_not_proved` (403),
+//! `factor_already_enrolled`, `factor_required` (409), `too_soon` (429).
 //!
 //! # Standard
 //! OWASP ASVS 5.0 6.3, 6.5 and 6.6; NIST SP 800-63B-4 3.1 and 3.2.2; RFC 9470 (step-up).
@@ -188,7 +212,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::SessionId;
-use crate::base::transaction::{Txn, transaction};
+use crate::base::transaction::{MaybeFault, Txn, transaction};
 use crate::flow::factors::{self, Reauthentication};
 use crate::flow::sign_in::{self, Demands, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
@@ -201,24 +225,30 @@ use crate::session::{
 use crate::totp::RightTotp;
 
 mod error;
+mod external;
+mod own_factor;
 #[cfg(feature = "routes")]
 mod routes;
 mod undo;
 
 pub use crate::flow::enrolling::FactorOwner;
-pub use error::SecondFactorError;
+use external::RightExternal;
+
+pub use error::{ExternalFactorError, SecondFactorError};
+pub use own_factor::FactorChallenge;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 #[cfg(feature = "routes")]
 pub(crate) use routes::{MethodName, code_in, left};
 pub use undo::FactorUndoError;
 
-/// A factor whose codes portcullis checks.
+/// A factor whose codes are checked here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Method {
     Totp,
     RecoveryCode,
     Sent(CodeChannel),
+    External,
 }
 
 impl Method {
@@ -227,6 +257,7 @@ impl Method {
             Self::Totp => Factor::Totp,
             Self::RecoveryCode => Factor::RecoveryCode,
             Self::Sent(channel) => channel.factor(),
+            Self::External => Factor::External,
         }
     }
 }
@@ -253,6 +284,11 @@ impl FactorCode {
     /// A code that was [sent](crate::sent_code) by mail or text message.
     pub fn sent(channel: CodeChannel, code: impl Into<String>) -> Self {
         Self { method: Method::Sent(channel), text: Zeroizing::new(code.into()) }
+    }
+
+    /// A code of a [factor of the application](crate::port::ExternalFactor).
+    pub fn external(code: impl Into<String>) -> Self {
+        Self { method: Method::External, text: Zeroizing::new(code.into()) }
     }
 
     /// A code of an authenticator or a recovery code, for a page with one field. Codes of
@@ -329,6 +365,15 @@ enum RightCode {
     Totp(RightTotp),
     RecoveryCode(RightRecoveryCode),
     Sent(Box<RightSentCode>),
+    External(Box<RightExternal>),
+}
+
+/// What became of a code that somebody typed.
+enum Found {
+    Right(RightCode),
+    Wrong,
+    /// The code that was sent is worth nothing any more.
+    Ended,
 }
 
 /// What a code is for.
@@ -338,6 +383,8 @@ enum Use {
     SecondStep,
     /// A step-up of a session.
     StepUp,
+    /// The set-up of a factor.
+    SetUp,
 }
 
 /// A code that was used up in a transaction.
@@ -372,7 +419,8 @@ impl SecondFactor<'_> {
     ) -> Result<(Made, Spent), SecondFactorError> {
         let (state, account) = (&pending.state, pending.account());
         let factor = code.factor();
-        if state.factors.passed_at(factor).is_some() {
+        // A sign-in may begin and end with factors that only the application tells apart.
+        if factor != Factor::External && state.factors.passed_at(factor).is_some() {
             return Err(SecondFactorError::FactorUsedAlready);
         }
         let right = self.find(account, state.id, code, Use::SecondStep, client).await?;
@@ -395,7 +443,7 @@ impl SecondFactor<'_> {
         if let Err(SecondFactorError::Refused(_)) = &made {
             sign_in::record_refusal(self.auth, account.id(), client, now).await?;
         }
-        self.end(right, state.id, client, made).await
+        self.end(right, state.id, client, made, is_wrong).await
     }
 
     /// Records that a session has proved a second factor again, with a code of its account. A new
@@ -430,7 +478,7 @@ impl SecondFactor<'_> {
             let issued = again.make(txn, code.factor(), client, now).await?;
             Ok::<_, SecondFactorError>((issued, spent))
         });
-        let (issued, spent) = self.end(right, session.id(), client, proved).await?;
+        let (issued, spent) = self.end(right, session.id(), client, proved, is_wrong).await?;
         Ok(SteppedUp { issued, recovery_codes_left: spent.recovery_codes_left })
     }
 
@@ -463,7 +511,7 @@ impl SecondFactor<'_> {
             let issued = Box::pin(start.clone().inside(txn).issue()).await?;
             Ok::<_, SecondFactorError>((issued, spent))
         });
-        let (issued, spent) = self.end(right, id, client, proved).await?;
+        let (issued, spent) = self.end(right, id, client, proved, is_wrong).await?;
         Ok(SteppedUp { issued, recovery_codes_left: spent.recovery_codes_left })
     }
 
@@ -477,6 +525,9 @@ impl SecondFactor<'_> {
         client: &ClientInfo,
     ) -> Result<Right, SecondFactorError> {
         let context = self.auth.context();
+        if code.method == Method::External && context.external_factor.is_none() {
+            return Err(SecondFactorError::NoExternalFactor);
+        }
         let db = context.db();
         let row = db.read(account_store::find(&db.executor(), account.id())).await?;
         let require_verified = context.config.login.require_verified;
@@ -498,49 +549,30 @@ impl SecondFactor<'_> {
                 return Err(SecondFactorError::TooManyAttempts { retry_after });
             }
         };
-        let mut ended = false;
-        let found = match code.method {
-            Method::Totp => RightTotp::find(self.auth, row.id, &code.text)
-                .await
-                .map(|right| right.map(RightCode::Totp)),
-            Method::RecoveryCode => RightRecoveryCode::find(self.auth, row.id, &code.text)
-                .await
-                .map(|right| right.map(RightCode::RecoveryCode)),
-            Method::Sent(channel) => {
-                RightSentCode::find(self.auth, &row, session, channel, &code.text).await.map(
-                    |typed| match typed {
-                        Typed::Right(right) => Some(RightCode::Sent(right)),
-                        Typed::Wrong => None,
-                        Typed::Ended => {
-                            ended = true;
-                            None
-                        }
-                    },
-                )
-            }
+        // A step-up also takes a code that was sent to a proved address which is no second factor.
+        let accepted = match (used, code.method) {
+            (Use::SecondStep, _) => demands.accepts(code.factor()),
+            (Use::StepUp, Method::Sent(_)) | (Use::SetUp, _) => true,
+            (Use::StepUp, _) => EnrolledFactors(row.enrolled_factors).contains(code.factor()),
         };
-        let found = match found {
+        let found = match self.right_code(&row, session, code, accepted, client).await {
             Ok(found) => found,
-            Err(fault) => {
+            Err(error) => {
                 // An outage is not the fault of the user, so it does not count as a failure.
                 self.auth.attempts().withdraw(ticket).await;
-                return Err(fault.into());
+                return Err(error);
             }
         };
         // What is stored for a factor counts only while the account has the factor. If the attempt
         // was refused, the result is discarded. Both are checked after the comparison, so the work is
         // the same.
-        // A step-up also takes a code that was sent to a proved address which is no second factor.
-        let accepted = match (used, code.method) {
-            (Use::SecondStep, _) => demands.accepts(code.factor()),
-            (Use::StepUp, Method::Sent(_)) => true,
-            (Use::StepUp, _) => EnrolledFactors(row.enrolled_factors).contains(code.factor()),
-        };
-        match found.filter(|_| accepted && ticket.counts()) {
-            Some(right) => Ok(Right { code: right, factor: code.factor(), ticket, row, demands }),
-            None => {
+        match found {
+            Found::Right(right) if accepted && ticket.counts() => {
+                Ok(Right { code: right, factor: code.factor(), ticket, row, demands })
+            }
+            found => {
                 // A refused attempt must look like a wrong code.
-                let ended = ended && accepted && ticket.counts();
+                let ended = matches!(found, Found::Ended) && accepted && ticket.counts();
                 let failure = self.failure(&row, session, client);
                 self.auth.attempts().fail(ticket, &failure).await?;
                 Err(if ended { SecondFactorError::CodeEnded } else { SecondFactorError::WrongCode })
@@ -548,22 +580,58 @@ impl SecondFactor<'_> {
         }
     }
 
+    /// Compares a code with what is stored, or asks the application.
+    async fn right_code(
+        &self,
+        row: &account::Model,
+        session: SessionId,
+        code: &FactorCode,
+        accepted: bool,
+        client: &ClientInfo,
+    ) -> Result<Found, SecondFactorError> {
+        let (auth, typed) = (self.auth, &code.text);
+        let right = match code.method {
+            Method::Totp => RightTotp::find(auth, row.id, typed).await?.map(RightCode::Totp),
+            Method::RecoveryCode => {
+                RightRecoveryCode::find(auth, row.id, typed).await?.map(RightCode::RecoveryCode)
+            }
+            Method::Sent(channel) => {
+                return Ok(match RightSentCode::find(auth, row, session, channel, typed).await? {
+                    Typed::Right(right) => Found::Right(RightCode::Sent(right)),
+                    Typed::Wrong => Found::Wrong,
+                    Typed::Ended => Found::Ended,
+                });
+            }
+            // The methods of a sign-in say who has this factor, so the time of an answer reveals nothing
+            // more. The application need not know what to answer for an account that does not have it.
+            Method::External if !accepted => None,
+            Method::External => {
+                let right = RightExternal::find(auth, row, session, typed, client).await?;
+                right.map(|right| RightCode::External(Box::new(right)))
+            }
+        };
+        Ok(right.map_or(Found::Wrong, Found::Right))
+    }
+
     /// Ends the attempt after its transaction.
-    async fn end<T>(
+    async fn end<T, E: MaybeFault>(
         &self,
         right: Right,
         session: SessionId,
         client: &ClientInfo,
-        result: Result<T, SecondFactorError>,
-    ) -> Result<T, SecondFactorError> {
+        result: Result<T, E>,
+        is_wrong: impl Fn(&E) -> bool,
+    ) -> Result<T, E> {
         let attempts = self.auth.attempts();
-        if let Err(SecondFactorError::WrongCode) = result {
+        match result {
             // Another request used the code first. A second use counts like a wrong code.
-            let failure = self.failure(&right.row, session, client);
-            attempts.fail(right.ticket, &failure).await?;
-            return Err(SecondFactorError::WrongCode);
+            Err(wrong) if is_wrong(&wrong) => {
+                let failure = self.failure(&right.row, session, client);
+                attempts.fail(right.ticket, &failure).await?;
+                Err(wrong)
+            }
+            result => attempts.end(right.ticket, result).await,
         }
-        attempts.end(right.ticket, result).await
     }
 
     fn failure(&self, row: &account::Model, session: SessionId, client: &ClientInfo) -> Event {
@@ -573,6 +641,10 @@ impl SecondFactor<'_> {
             .from_client(client)
             .failed("wrong_second_factor")
     }
+}
+
+fn is_wrong(error: &SecondFactorError) -> bool {
+    matches!(error, SecondFactorError::WrongCode)
 }
 
 impl Right {
@@ -591,6 +663,7 @@ impl Right {
                 right.spend(auth, txn, &self.row, client, now).await?.map(Some)
             }
             RightCode::Sent(right) => right.spend(txn, now).await?.then_some(None),
+            RightCode::External(right) => right.spend(txn, now).await?.then_some(None),
         };
         let recovery_codes_left = recovery_codes_left.ok_or(SecondFactorError::WrongCode)?;
         // A code that is no second factor of the account must not end the count of guesses at one that is.

@@ -1,20 +1,21 @@
-//! `GET /second-factor`, `POST /second-factor/verify`, and the routes of authenticators and recovery
-//! codes.
+//! `GET /second-factor`, `POST /second-factor/challenge`, `POST /second-factor/verify`,
+//! `POST /reauthenticate/challenge`, and the routes of authenticators, recovery codes and sent codes.
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::FactorCode;
+use super::{FactorChallenge, FactorCode};
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
+use crate::flow::enrolling::Entitled;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
 use crate::route::{self, JsonOrForm, mount, row, signed_in_with};
-use crate::sent_code::{self, CodeChannel};
+use crate::sent_code::{self, CodeChannel, CodeHolder};
 use crate::session::{PendingSession, Stage};
 use crate::{recovery_code, totp};
 
@@ -24,11 +25,37 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
     let pending = RouteCaller::Stage(Stage::PendingSecondFactor);
     let mut rows = vec![
         row(Method::GET, "/second-factor", methods).by(pending),
+        row(Method::POST, "/second-factor/challenge", challenge)
+            .by(pending)
+            .takes(RouteBody::JsonOrForm)
+            .answers(&[StatusCode::ACCEPTED])
+            .refuses(&[
+                "address_not_proved",
+                "factor_not_enrolled",
+                "factor_unavailable",
+                "factor_used_already",
+                "mailed_code_after_reset",
+                "no_address",
+                "too_soon",
+            ]),
+        row(Method::POST, "/reauthenticate/challenge", challenge_again)
+            .by(RouteCaller::SignedInOrStage(Stage::MustEnrol))
+            .takes(RouteBody::JsonOrForm)
+            .answers(&[StatusCode::ACCEPTED])
+            .refuses(&[
+                "address_not_proved",
+                "factor_not_enrolled",
+                "factor_unavailable",
+                "no_address",
+                "too_soon",
+            ]),
         row(Method::POST, "/second-factor/verify", verify)
             .by(pending)
             .takes(RouteBody::JsonOrForm)
             .refuses(&[
                 "code_ended",
+                "factor_not_enrolled",
+                "factor_unavailable",
                 "factor_used_already",
                 "mailed_code_after_reset",
                 "session_limit",
@@ -57,6 +84,70 @@ async fn methods(pending: PendingSession) -> Response {
     }))
 }
 
+/// The names of the methods that need a challenge.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ChallengeMethod {
+    MailedCode,
+    TextedCode,
+    External,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChallengeBody {
+    method: ChallengeMethod,
+}
+
+async fn challenge(
+    State(auth): State<Portcullis>,
+    pending: PendingSession,
+    client: ClientInfo,
+    JsonOrForm(body): JsonOrForm<ChallengeBody>,
+) -> Result<Response, Rejection> {
+    start(&auth, CodeHolder::from(&pending), body.method, &client).await
+}
+
+async fn challenge_again(
+    State(auth): State<Portcullis>,
+    entitled: Entitled,
+    client: ClientInfo,
+    JsonOrForm(body): JsonOrForm<ChallengeBody>,
+) -> Result<Response, Rejection> {
+    let holder = match &entitled {
+        Entitled::SignedIn(identity) => CodeHolder::from(identity),
+        Entitled::Enrolling(session) => CodeHolder::from(session),
+    };
+    start(&auth, holder, body.method, &client).await
+}
+
+async fn start(
+    auth: &Portcullis,
+    holder: CodeHolder<'_>,
+    method: ChallengeMethod,
+    client: &ClientInfo,
+) -> Result<Response, Rejection> {
+    let channel = match method {
+        ChallengeMethod::MailedCode => CodeChannel::Mail,
+        ChallengeMethod::TextedCode => CodeChannel::TextMessage,
+        ChallengeMethod::External => {
+            let started = auth.second_factor().challenge_external(holder, client).await?;
+            return Ok(accepted(&match started {
+                Some(FactorChallenge { shown, expires_at }) => {
+                    json!({ "challenge": shown, "expires_at": expires_at })
+                }
+                None => json!({ "challenge": null }),
+            }));
+        }
+    };
+    let sent = auth.sent_codes().send(holder, channel, client).await?;
+    Ok(accepted(&json!({ "target": sent.target, "expires_at": sent.expires_at })))
+}
+
+fn accepted(body: &Value) -> Response {
+    (StatusCode::ACCEPTED, route::json(body)).into_response()
+}
+
 /// The names of the methods that are checked here.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,6 +156,7 @@ pub(crate) enum MethodName {
     RecoveryCode,
     MailedCode,
     TextedCode,
+    External,
 }
 
 /// A code in the body of a request. The method says which check is made. Without it, the form of the
@@ -75,6 +167,7 @@ pub(crate) fn code_in(method: Option<MethodName>, code: String) -> FactorCode {
         Some(MethodName::RecoveryCode) => FactorCode::recovery_code(code),
         Some(MethodName::MailedCode) => FactorCode::sent(CodeChannel::Mail, code),
         Some(MethodName::TextedCode) => FactorCode::sent(CodeChannel::TextMessage, code),
+        Some(MethodName::External) => FactorCode::external(code),
         None => FactorCode::any(code),
     }
 }

@@ -63,10 +63,8 @@
 //! - For a code that confirms one action, use a [challenge](crate::challenge).
 //!
 //! # Routes
-//! They are mounted with those of [`second_factor`](crate::second_factor#routes). All take `method`,
-//! which is `mailed_code` or `texted_code`.
-//! - `POST /second-factor/challenge`: for a sign-in that waits. `POST /reauthenticate/challenge`: for a
-//!   session, and for a sign-in that must set up a factor. Both answer 202 with `target`, of which most is hidden, and `expires_at`.
+//! They are mounted with those of [`second_factor`](crate::second_factor#routes), which has the ones that
+//! send a code. The `method` is `mailed_code` or `texted_code`.
 //! - `POST /sent-codes` makes it a second factor. `DELETE /sent-codes/{method}`, and
 //!   `POST /sent-codes/{method}/remove` for forms, switch it off. They answer 200, as `POST /login`
 //!   does.
@@ -160,40 +158,68 @@ impl CodeChannel {
 /// factor, or a full one.
 #[derive(Debug)]
 pub struct CodeHolder<'a> {
-    account: &'a Account,
-    session: SessionId,
-    /// What a sign-in that waits has proved.
-    waits: Option<&'a PassedFactors>,
+    pub(crate) account: &'a Account,
+    pub(crate) session: SessionId,
+    pub(crate) asks: Asks<'a>,
     /// True if another session has replaced this one.
     superseded: bool,
+}
+
+/// What the code is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asks<'a> {
+    /// The second step of a sign-in, which has proved these factors.
+    SecondStep(&'a PassedFactors),
+    /// A step-up of a session.
+    StepUp,
+    /// A factor that is set up.
+    SetUp,
 }
 
 impl<'a> From<&'a PendingSession> for CodeHolder<'a> {
     fn from(pending: &'a PendingSession) -> Self {
         let state = &pending.state;
-        let waits = Some(&state.factors);
-        Self { account: pending.account(), session: state.id, waits, superseded: false }
+        let asks = Asks::SecondStep(&state.factors);
+        Self { account: pending.account(), session: state.id, asks, superseded: false }
     }
 }
 
 impl<'a> From<&'a EnrolmentSession> for CodeHolder<'a> {
     fn from(session: &'a EnrolmentSession) -> Self {
         let (account, state) = (session.account(), &session.state);
-        Self { account, session: state.id, waits: None, superseded: state.ended.is_some() }
+        let superseded = state.ended.is_some();
+        Self { account, session: state.id, asks: Asks::SetUp, superseded }
     }
 }
 
 impl<'a> From<&'a FactorOwner> for CodeHolder<'a> {
     fn from(owner: &'a FactorOwner) -> Self {
         let (account, session) = (owner.account(), owner.session_id());
-        Self { account, session, waits: None, superseded: owner.is_superseded() }
+        Self { account, session, asks: Asks::SetUp, superseded: owner.is_superseded() }
     }
 }
 
 impl<'a> From<&'a Identity> for CodeHolder<'a> {
     fn from(identity: &'a Identity) -> Self {
         let (account, session) = (identity.account(), identity.session().id());
-        Self { account, session, waits: None, superseded: identity.is_superseded() }
+        Self { account, session, asks: Asks::StepUp, superseded: identity.is_superseded() }
+    }
+}
+
+impl CodeHolder<'_> {
+    /// Reads the account of the session, which must still be as it was when the session was judged.
+    ///
+    /// # Errors
+    /// [`SessionError::Ended`], or an outage.
+    pub(crate) async fn row(&self, context: &Context) -> Result<account::Model, SessionError> {
+        let db = context.db();
+        let row = db.read(account_store::find(&db.executor(), self.account.id())).await?;
+        let require_verified = context.config.login.require_verified;
+        let row = row.filter(|row| {
+            let usable = Account::from(row.clone()).is_usable(context.now(), require_verified);
+            row.epoch == self.account.epoch && usable && !self.superseded
+        });
+        row.ok_or(SessionError::Ended)
     }
 }
 
@@ -239,7 +265,7 @@ impl SentCodes<'_> {
         let context = self.auth.context();
         let limited = self.auth.count_message(client).await;
         limited.map_err(|limit| SentCodeError::TooSoon { retry_after: limit.retry_after })?;
-        let row = self.row(&holder).await?;
+        let row = holder.row(context).await?;
         self.check_waiting(&holder, &row, channel).await?;
         let (address, recipient) = self.proved_address(&row, channel).await?;
         let devices = self.auth.per_instance::<Devices>();
@@ -249,7 +275,7 @@ impl SentCodes<'_> {
             Some(_) => Counted::OnKnownDevice(&address),
             None => Counted::Proved(&address),
         };
-        let (kind, target) = (MessageKind::FactorCode, target(holder.session, channel));
+        let (kind, target) = (MessageKind::FactorCode, target(holder.session, channel.factor()));
         let lifetime = context.config.challenge.code_lifetime;
         let now = context.now();
         let start = Start {
@@ -315,7 +341,7 @@ impl SentCodes<'_> {
             .map_err(SentCodeError::StepUp)?;
         // The mailbox or the phone must be there now. That it was proved once is not enough.
         factors::require_factor(self.auth, owner, factor).map_err(SentCodeError::StepUp)?;
-        let row = self.row(&CodeHolder::from(owner)).await?;
+        let row = CodeHolder::from(owner).row(self.auth.context()).await?;
         let enrolled = EnrolledFactors(row.enrolled_factors);
         if enrolled.contains(factor) {
             return Err(SentCodeError::AlreadyEnrolled);
@@ -356,7 +382,7 @@ impl SentCodes<'_> {
         let (asks, factor) = (&FactorOwner::from(owner), channel.factor());
         factors::require_recent(self.auth, asks, Recent::NotRecoveryCode)
             .map_err(SentCodeError::StepUp)?;
-        let row = self.row(&CodeHolder::from(asks)).await?;
+        let row = CodeHolder::from(asks).row(self.auth.context()).await?;
         let enrolled = EnrolledFactors(row.enrolled_factors);
         if !enrolled.contains(factor) {
             return Err(SentCodeError::NotEnrolled);
@@ -398,19 +424,6 @@ impl SentCodes<'_> {
         Ok(gone_on?.committed(self.auth).await)
     }
 
-    /// Reads the account of a session, which must still be as it was when the session was judged.
-    async fn row(&self, holder: &CodeHolder<'_>) -> Result<account::Model, SentCodeError> {
-        let context = self.auth.context();
-        let db = context.db();
-        let row = db.read(account_store::find(&db.executor(), holder.account.id())).await?;
-        let require_verified = context.config.login.require_verified;
-        let row = row.filter(|row| {
-            let usable = Account::from(row.clone()).is_usable(context.now(), require_verified);
-            row.epoch == holder.account.epoch && usable && !holder.superseded
-        });
-        row.ok_or(SentCodeError::Session(SessionError::Ended))
-    }
-
     /// Checks that a sign-in that waits may use this factor.
     async fn check_waiting(
         &self,
@@ -418,7 +431,7 @@ impl SentCodes<'_> {
         row: &account::Model,
         channel: CodeChannel,
     ) -> Result<(), SentCodeError> {
-        let Some(passed) = holder.waits else { return Ok(()) };
+        let Asks::SecondStep(passed) = holder.asks else { return Ok(()) };
         let context = self.auth.context();
         let demands = Demands::read(self.auth, row, context.now()).await?;
         if !demands.accepts(channel.factor()) {
@@ -466,10 +479,10 @@ pub(crate) fn is_after_reset(
     channel == CodeChannel::Mail && mailed_code_at(context, row.password_mailed_at).is_some()
 }
 
-/// Returns the target of the challenge: one session and one channel. So a code of one sign-in neither
+/// Returns the target of the challenge: one session and one factor. So a code of one sign-in neither
 /// opens nor replaces that of another one.
-fn target(session: SessionId, channel: CodeChannel) -> String {
-    format!("{} {}", session.as_uuid(), channel.factor().as_str())
+pub(crate) fn target(session: SessionId, factor: Factor) -> String {
+    format!("{} {}", session.as_uuid(), factor.as_str())
 }
 
 fn normal(address: &str) -> Option<String> {
@@ -501,7 +514,7 @@ impl RightSentCode {
     ) -> Result<Typed, Fault> {
         let context = auth.context();
         let db = context.db();
-        let target = target(session, channel);
+        let target = target(session, channel.factor());
         let (executor, account) = (db.executor(), Some::<AccountId>(row.id));
         let newest = one_time::newest(&executor, context, &Kind::FactorCode, account, &target);
         let found = db.read(newest).await?;

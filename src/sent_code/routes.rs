@@ -1,22 +1,20 @@
-//! `POST /second-factor/challenge`, `POST /reauthenticate/challenge`, `POST /sent-codes`,
-//! `DELETE /sent-codes/{method}`, and the last as a `POST` for forms.
+//! `POST /sent-codes`, `DELETE /sent-codes/{method}`, and the latter as a `POST` for forms.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::json;
 
-use super::{CodeChannel, SentCode, SentCodeError};
+use super::{CodeChannel, SentCodeError};
 use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
-use crate::flow::enrolling::{Entitled, FactorOwner};
+use crate::flow::enrolling::FactorOwner;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, owner};
-use crate::route::{self, JsonOrForm, Row, row, signed_in};
-use crate::session::{PendingSession, Stage};
+use crate::route::{JsonOrForm, Row, row, signed_in};
+use crate::session::Stage;
 
 /// The rows of mailed and texted codes. The routes of [`second_factor`](crate::second_factor) include
 /// them.
@@ -30,23 +28,6 @@ pub(crate) fn rows() -> Vec<Row> {
         ])
     };
     vec![
-        row(Method::POST, "/second-factor/challenge", second_step)
-            .by(RouteCaller::Stage(Stage::PendingSecondFactor))
-            .takes(RouteBody::JsonOrForm)
-            .answers(&[StatusCode::ACCEPTED])
-            .refuses(&[
-                "address_not_proved",
-                "factor_not_enrolled",
-                "factor_used_already",
-                "mailed_code_after_reset",
-                "no_address",
-                "too_soon",
-            ]),
-        row(Method::POST, "/reauthenticate/challenge", step_up)
-            .by(RouteCaller::SignedInOrStage(Stage::MustEnrol))
-            .takes(RouteBody::JsonOrForm)
-            .answers(&[StatusCode::ACCEPTED])
-            .refuses(&["address_not_proved", "no_address", "too_soon"]),
         row(Method::POST, "/sent-codes", enrol)
             .by(RouteCaller::owner_or::<owner::Factors>(Stage::MustEnrol))
             .takes(RouteBody::JsonOrForm)
@@ -85,34 +66,6 @@ impl ChannelName {
 #[serde(deny_unknown_fields)]
 struct ChannelBody {
     method: ChannelName,
-}
-
-fn accepted(sent: &SentCode) -> Response {
-    let body = json!({ "target": sent.target, "expires_at": sent.expires_at });
-    (StatusCode::ACCEPTED, route::json(&body)).into_response()
-}
-
-async fn second_step(
-    State(auth): State<Portcullis>,
-    pending: PendingSession,
-    client: ClientInfo,
-    JsonOrForm(body): JsonOrForm<ChannelBody>,
-) -> Result<Response, Rejection> {
-    let channel = body.method.channel();
-    Ok(accepted(&auth.sent_codes().send(&pending, channel, &client).await?))
-}
-
-async fn step_up(
-    State(auth): State<Portcullis>,
-    entitled: Entitled,
-    client: ClientInfo,
-    JsonOrForm(body): JsonOrForm<ChannelBody>,
-) -> Result<Response, Rejection> {
-    let (codes, channel) = (auth.sent_codes(), body.method.channel());
-    Ok(accepted(&match &entitled {
-        Entitled::SignedIn(identity) => codes.send(identity, channel, &client).await?,
-        Entitled::Enrolling(session) => codes.send(session, channel, &client).await?,
-    }))
 }
 
 async fn enrol(

@@ -23,6 +23,7 @@ mod cookie;
 mod csrf;
 mod enrolment;
 mod every_door;
+mod external_factor;
 mod factor_race;
 mod factor_undo;
 mod flood;

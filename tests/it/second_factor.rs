@@ -372,12 +372,15 @@ on_every_database! {
         let mut other = waiting(&browser, "alice").await;
         let right = code(&probe, &secret);
         let body = |method: &str, code: &str| json!({ "method": method, "code": code });
-        for method in ["passkey", "password", "external", "TOTP", ""] {
+        for method in ["passkey", "password", "TOTP", ""] {
             let answer = other.post("/auth/second-factor/verify", body(method, &right)).await;
             check(&answer, 400, "invalid_body");
             let answer = browser.post("/auth/reauthenticate", body(method, &right)).await;
             check(&answer, 400, "invalid_body");
         }
+        // This service has no factor of its own.
+        let answer = other.post("/auth/second-factor/verify", body("external", &right)).await;
+        check(&answer, 409, "factor_not_enrolled");
         for (method, code) in [("totp", &codes[0]), ("recovery_code", &right)] {
             let answer = other.post("/auth/second-factor/verify", body(method, code)).await;
             check(&answer, 403, "wrong_code");
