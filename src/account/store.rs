@@ -754,38 +754,6 @@ pub(crate) async fn note_login<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Returns until when an account may be used without the factor that its roles require.
-pub(crate) async fn enrolment_due<C: ConnectionTrait>(
-    db: &C,
-    id: AccountId,
-) -> Result<Option<Timestamp>, DbErr> {
-    let due: Option<Option<Timestamp>> = account::Entity::find_by_id(id)
-        .select_only()
-        .column(account::Column::EnrolmentDueAt)
-        .into_tuple()
-        .one(db)
-        .await?;
-    Ok(due.flatten())
-}
-
-/// Records until when an account may be used without the factor that its roles require, unless an earlier
-/// time was recorded before.
-pub(crate) async fn set_enrolment_due<C: ConnectionTrait>(
-    db: &C,
-    id: AccountId,
-    due: Timestamp,
-) -> Result<(), DbErr> {
-    recording()
-        .col_expr(account::Column::EnrolmentDueAt, Expr::value(Some(due)))
-        .filter(account::Column::Id.eq(id))
-        .filter(
-            account::Column::EnrolmentDueAt.is_null().or(account::Column::EnrolmentDueAt.gt(due)),
-        )
-        .exec(db)
-        .await?;
-    Ok(())
-}
-
 pub(crate) async fn set_last_login<C: ConnectionTrait>(
     db: &C,
     id: AccountId,

@@ -18,7 +18,7 @@
 // An arm for "everything else" could sign someone in at a stage that is added later.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use crate::account::enrolled::mailed_code_at;
+use crate::account::enrolled::{mailed_code_at, store as enrolled_store};
 use crate::account::entity::account;
 use crate::account::{Account, store as account_store};
 use crate::audit_log;
@@ -318,7 +318,7 @@ impl<'a> NewSession<'a> {
         let context = self.auth.context();
         let stage = self.stage();
         if let (Stage::Full, Enrolment::Due(due)) = (stage, self.demands.enrolment) {
-            account_store::set_enrolment_due(txn, self.row.id, due).await?;
+            enrolled_store::set_enrolment_due(txn, self.row.id, due).await?;
         }
         let mut account = Account::from(self.row.clone());
         if stage == Stage::PendingSecondFactor {

@@ -11,8 +11,8 @@
 use super::error::AuthError;
 use super::resolved::Identity;
 use super::resolver::Resolver;
+use crate::account::Account;
 use crate::account::enrolled::{mailed_code_at, store as enrolled_store};
-use crate::account::{Account, store as account_store};
 use crate::base::clock::Timestamp;
 use crate::base::factor::{EnrolledFactors, Factor};
 use crate::context::Context;
@@ -62,10 +62,10 @@ pub(super) async fn due(
     }
     let db = context.db();
     let executor = db.executor();
-    let stored = db.read(account_store::enrolment_due(&executor, account.id)).await?;
+    let stored = db.read(enrolled_store::enrolment_due(&executor, account.id)).await?;
     let due = due_at(context, stored, now);
     if stored != Some(due) {
-        db.retry(|| account_store::set_enrolment_due(&executor, account.id, due)).await?;
+        db.retry(|| enrolled_store::set_enrolment_due(&executor, account.id, due)).await?;
     }
     Ok(Some(due))
 }
