@@ -126,6 +126,7 @@ fn app(auth: &Portcullis) -> Result<Router, RequirementError> {
         .route("/register", get(sign_in::register), public())
         .route("/login", get(sign_in::login), public())
         .route("/verify", get(sign_in::verify), public())
+        .route("/second-factor/undo", get(sign_in::undo), public())
         // It finds out itself which sign-in waits, and leads all others on.
         .route("/second-step", get(prove::second_step), public())
         .route("/again", get(prove::again), any_session())

@@ -42,3 +42,8 @@ pub(crate) async fn login(
 pub(crate) async fn verify(link: LinkToken, view: View) -> Html<String> {
     view.show("verify.html", context! { token => link.as_str() })
 }
+
+/// The page of the link in a mail about a new second factor.
+pub(crate) async fn undo(link: LinkToken, view: View) -> Html<String> {
+    view.show("undo.html", context! { token => link.as_str() })
+}

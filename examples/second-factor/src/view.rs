@@ -98,6 +98,7 @@ fn page(template: &str, values: Value) -> Html<String> {
             ("home.html", include_str!("../templates/home.html")),
             ("register.html", include_str!("../templates/register.html")),
             ("login.html", include_str!("../templates/login.html")),
+            ("undo.html", include_str!("../templates/undo.html")),
             ("verify.html", include_str!("../templates/verify.html")),
             ("prove.html", include_str!("../templates/prove.html")),
             ("account.html", include_str!("../templates/account.html")),
