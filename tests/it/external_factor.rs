@@ -366,7 +366,7 @@ on_every_database! {
         let (account, browser) = person(&probe, "alice").await;
         let mut other = waiting(&browser, "alice").await;
         let answer = ask(&mut other, SECOND_STEP).await;
-        let open = "SELECT COUNT(*) FROM auth_challenge WHERE superseded_at IS NULL AND used_at IS NULL";
+        let open = "SELECT COUNT(*) FROM auth_challenge WHERE purpose = 'factor_code' AND superseded_at IS NULL AND used_at IS NULL";
         assert_eq!(probe.number(open).await, 1);
         probe.auth.accounts().set_enrolled_factors(account.id(), [Factor::External, Factor::Totp]).await.expect("set");
         check(&verify(&mut other, &answer).await, 401, "session_ended");
@@ -666,9 +666,9 @@ on_every_database! {
         probe.clock.advance(Duration::from_secs(1));
         let mut third = waiting(&browser, "alice").await;
         let of_third = ask(&mut third, SECOND_STEP).await;
-        let data = probe.texts("SELECT data FROM auth_challenge WHERE data IS NOT NULL AND superseded_at IS NULL AND used_at IS NULL ORDER BY created_at, id").await;
+        let data = probe.texts("SELECT data FROM auth_challenge WHERE purpose = 'factor_code' AND data IS NOT NULL AND superseded_at IS NULL AND used_at IS NULL ORDER BY created_at, id").await;
         let [_, newest] = &data[..] else { panic!("two are open: {data:?}") };
-        probe.execute(&format!("UPDATE auth_challenge SET data = '{newest}' WHERE used_at IS NULL")).await;
+        probe.execute(&format!("UPDATE auth_challenge SET data = '{newest}' WHERE purpose = 'factor_code' AND used_at IS NULL")).await;
         check(&verify(&mut other, &answer).await, 403, "wrong_code");
         check(&verify(&mut other, &of_third).await, 403, "wrong_code");
         assert_eq!(verify(&mut third, &of_third).await.status, 200);
