@@ -236,6 +236,7 @@ impl World {
     }
 
     /// A request of a session with this body.
+    #[expect(clippy::needless_pass_by_value, reason = "each caller makes the body in place")]
     fn post(browser: &Browser, path: &str, body: Value) -> RequestBuilder {
         browser.request(Method::POST, path).json(&body)
     }
