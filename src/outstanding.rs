@@ -42,13 +42,17 @@ pub(crate) enum Kind {
     AccountKeep,
     /// A code as a factor, for one session.
     FactorCode,
+    /// Objecting to a recovery by an administrator.
+    RecoveryObjection,
+    /// The last step of a recovery: setting a new password.
+    AccountRecovery,
     /// A purpose of your application.
     Application(ApplicationPurpose),
 }
 
 impl Kind {
     /// All kinds except those of the application.
-    const OURS: [Self; 11] = [
+    const OURS: [Self; 13] = [
         Self::Verification,
         Self::PasswordReset,
         Self::MailLogin,
@@ -60,6 +64,8 @@ impl Kind {
         Self::LoginNameUndo,
         Self::AccountKeep,
         Self::FactorCode,
+        Self::RecoveryObjection,
+        Self::AccountRecovery,
     ];
 
     /// Returns the name in the row. The application's names have a prefix, so they never equal
@@ -77,6 +83,8 @@ impl Kind {
             Self::LoginNameUndo => "login_name_undo".into(),
             Self::AccountKeep => "account_keep".into(),
             Self::FactorCode => "factor_code".into(),
+            Self::RecoveryObjection => "recovery_objection".into(),
+            Self::AccountRecovery => "account_recovery".into(),
             Self::Application(purpose) => format!("{APPLICATION}{}", purpose.0).into(),
         }
     }
@@ -92,12 +100,14 @@ impl Kind {
             | Self::EmailUndo
             | Self::PhoneUndo
             | Self::LoginNameUndo
-            | Self::AccountKeep => true,
+            | Self::AccountKeep
+            | Self::RecoveryObjection => true,
             Self::Verification
             | Self::EmailChange
             | Self::PhoneChange
             | Self::LoginName
             | Self::FactorCode
+            | Self::AccountRecovery
             | Self::Application(_) => false,
         })
     }
@@ -108,13 +118,19 @@ impl Kind {
     /// end the owner's link by changing something. Whether such a link still works is decided by
     /// what the account remembers, and not by its row: see [`former`](crate::account::former).
     /// The same applies to a link that reopens a closed account: see
-    /// [`closing`](crate::account::closing).
+    /// [`closing`](crate::account::closing). And to a link that objects to a recovery: see
+    /// [`recovering`](crate::account::recovering).
     fn outlives(&self, ending: Ending<'_>) -> bool {
         match (self, ending) {
             (_, Ending::Kind(_)) => false,
-            (Self::EmailUndo | Self::PhoneUndo | Self::LoginNameUndo | Self::AccountKeep, _) => {
-                true
-            }
+            (
+                Self::EmailUndo
+                | Self::PhoneUndo
+                | Self::LoginNameUndo
+                | Self::AccountKeep
+                | Self::RecoveryObjection,
+                _,
+            ) => true,
             (Self::Verification, Ending::BySession { verified }) => !verified,
             _ => false,
         }
@@ -192,14 +208,36 @@ mod tests {
     #[test]
     fn what_undoes_a_change_outlives_every_ending_and_a_proof_some() {
         let table = [
-            (Ending::All, vec!["email_undo", "phone_undo", "login_name_undo", "account_keep"]),
+            (
+                Ending::All,
+                vec![
+                    "email_undo",
+                    "phone_undo",
+                    "login_name_undo",
+                    "account_keep",
+                    "recovery_objection",
+                ],
+            ),
             (
                 Ending::BySession { verified: true },
-                vec!["email_undo", "phone_undo", "login_name_undo", "account_keep"],
+                vec![
+                    "email_undo",
+                    "phone_undo",
+                    "login_name_undo",
+                    "account_keep",
+                    "recovery_objection",
+                ],
             ),
             (
                 Ending::BySession { verified: false },
-                vec!["verification", "email_undo", "phone_undo", "login_name_undo", "account_keep"],
+                vec![
+                    "verification",
+                    "email_undo",
+                    "phone_undo",
+                    "login_name_undo",
+                    "account_keep",
+                    "recovery_objection",
+                ],
             ),
             (Ending::Kind(&Kind::EmailUndo), vec![]),
         ];

@@ -82,6 +82,12 @@ pub struct LinkConfig {
     pub login_name_undo: String,
     /// The page that reopens a closed account. Default: `/account/keep#token={token}`.
     pub account_keep: String,
+    /// The page that objects to a recovery of the account. Default:
+    /// `/account/recovery/object#token={token}`.
+    pub recovery_object: String,
+    /// The page that finishes a recovery with a new password. Default:
+    /// `/account/recovery#token={token}`.
+    pub account_recovery: String,
 }
 
 /// What delivers the messages in the outbox.
@@ -129,6 +135,8 @@ impl Default for LinkConfig {
             login_name_confirm: "/login-names/confirm#token={token}".to_owned(),
             login_name_undo: "/login-names/undo#token={token}".to_owned(),
             account_keep: "/account/keep#token={token}".to_owned(),
+            recovery_object: "/account/recovery/object#token={token}".to_owned(),
+            account_recovery: "/account/recovery#token={token}".to_owned(),
         }
     }
 }
@@ -150,6 +158,8 @@ impl LinkConfig {
             login_name_confirm: query(pages.login_name_confirm),
             login_name_undo: query(pages.login_name_undo),
             account_keep: query(pages.account_keep),
+            recovery_object: query(pages.recovery_object),
+            account_recovery: query(pages.account_recovery),
             login: query(pages.login),
         }
     }
@@ -235,6 +245,8 @@ impl Config {
             ("mail.links.login_name_confirm", &links.login_name_confirm),
             ("mail.links.login_name_undo", &links.login_name_undo),
             ("mail.links.account_keep", &links.account_keep),
+            ("mail.links.recovery_object", &links.recovery_object),
+            ("mail.links.account_recovery", &links.account_recovery),
         ] {
             let local = ReturnTo::parse(&page.replace(TOKEN, "x")).is_some();
             check.refuse_if(

@@ -114,6 +114,7 @@ use sea_orm::DbErr;
 
 use crate::account::closing::store as closing_store;
 use crate::account::{former, store as account_store};
+use crate::account_recovery::store as recovery_store;
 use crate::attempt::store as attempt_store;
 use crate::audit_log;
 use crate::base::clock::Timestamp;
@@ -197,6 +198,8 @@ pub struct MaintenanceReport {
     pub erased_sources: u64,
     /// Authenticators that never got their first code.
     pub authenticators: u64,
+    /// Recoveries by administrators.
+    pub account_recoveries: u64,
     /// Seeds of authenticators that were encrypted with the newest secret.
     pub encrypted_seeds: u64,
 }
@@ -207,7 +210,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 16] {
+    fn named(&self) -> [(&'static str, u64); 17] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -224,6 +227,7 @@ impl MaintenanceReport {
             ("erased_accounts", self.erased_accounts),
             ("erased_sources", self.erased_sources),
             ("authenticators", self.authenticators),
+            ("account_recoveries", self.account_recoveries),
             ("encrypted_seeds", self.encrypted_seeds),
         ]
     }
@@ -442,6 +446,10 @@ impl Sweep<'_> {
         let waiting = &mut report.authenticators;
         self.batches(&db, waiting, || totp_store::purge_waiting(&executor, before, BATCH)).await?;
         self.seeds(&mut report.encrypted_seeds).await?;
+
+        let before = now.minus(kept.account_recoveries);
+        let recoveries = &mut report.account_recoveries;
+        self.batches(&db, recoveries, || recovery_store::purge(&executor, before, BATCH)).await?;
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;
