@@ -581,8 +581,10 @@ pub(crate) async fn set<C: ConnectionTrait>(
             update.col_expr(account::Column::Epoch, moved.into())
         }
     };
-    if matches!(column, account::Column::DisabledAt | account::Column::DeletedAt) {
-        // A recovery does not wait until the account is enabled again.
+    use account::Column::{DeletedAt, DisabledAt, Superuser};
+    if matches!(column, DisabledAt | DeletedAt | Superuser) {
+        // A recovery does not wait until the account is enabled again. Nor may it give somebody the
+        // rights that the account gets meanwhile.
         update = update.col_expr(account::Column::RecoveryId, no_recovery());
     }
     let updated = update

@@ -25,8 +25,8 @@
 //!    up](crate::second_factor#roles-that-require-a-factor).
 //!
 //! An account has at most one open recovery. It ends without a trace of a change if the account is
-//! disabled, closed, deleted or erased, if somebody first verifies its address, if a backup is restored,
-//! or 14 days after the delay.
+//! disabled, closed, deleted or erased, if it becomes a superuser, if somebody first verifies its
+//! address, if a backup is restored, or 14 days after the delay.
 //!
 //! # Administrators
 //! [`RecoveryActor::Administrator`] takes the identity of a request. These rules are always checked:
@@ -81,7 +81,9 @@
 //!
 //! # What it does not do
 //! - It does not check who a person is.
-//! - It never signs anybody in, and shows the link to no administrator.
+//! - It never signs anybody in, and shows the link to no administrator. But an administrator could enter
+//!   an address of their own as the new one. So every step is recorded with who did it, and the rights
+//!   of both are compared.
 //! - An objection always wins. If a thief reads the mail of the account or has its second factor,
 //!   portcullis cannot tell them from the owner. See
 //!   [`guide::lost_access`](crate::guide::lost_access#somebody-else-is-in-the-account).

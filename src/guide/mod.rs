@@ -19,6 +19,7 @@
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
 //! | make repeated requests of strangers more expensive | [`captcha`](crate::captcha) |
+//! | help people who have lost their phone, mailbox or everything | [`lost_access`] |
 //! | let people close, reopen and export their account | [`own_account`](crate::own_account) |
 //! | give roles, groups and levels | [`permissions`] |
 //! | let people edit and share their own rows | [`rows_with_owners`] |
@@ -96,6 +97,8 @@ pub mod guards;
 pub mod housekeeping;
 pub mod jobs;
 pub mod lockout;
+#[cfg(feature = "routes")]
+pub mod lost_access;
 pub mod mail;
 pub mod migrations;
 pub mod nodes;

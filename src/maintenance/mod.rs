@@ -28,6 +28,7 @@
 //! | challenges (codes and links), and the time when one was last sent | an hour after they became invalid | `challenges` |
 //! | records of attempts | after 24 hours, and only when no rule reads them any more | `attempts` |
 //! | captchas | an hour after they expired | `challenges` |
+//! | recoveries by administrators | 180 days after the time for them | `account_recoveries` |
 //! | authenticators that never got their first code | an hour after they were started, or later if `totp.confirm_lifetime` is longer | `challenges` |
 //! | counts of failures for captchas | when their window has passed | |
 //! | rates in the database | when their period has passed | |
@@ -304,7 +305,7 @@ impl Maintenance<'_> {
     }
 
     /// Ends what a restored backup has made valid again: every session, all known devices, every
-    /// open code and link, and messages that wait to be sent. Each device is a new one afterwards,
+    /// open code and link, open recoveries by administrators, and messages that wait to be sent. Each device is a new one afterwards,
     /// and its owner is told. Returns how many accounts there are. Call it once, before the first
     /// node starts on the restored database. A second call does no harm.
     ///
