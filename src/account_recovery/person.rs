@@ -17,6 +17,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, AccountRecoveryId};
 use crate::base::transaction::{Fault, Txn, transaction};
 use crate::config::AttemptKind;
+use crate::context::Context;
 use crate::hook::{ChangingPassword, HookList, NamesBefore, NamesCause, NamesChange};
 use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
@@ -269,10 +270,7 @@ impl AccountRecoveries<'_> {
     }
 }
 
-fn is_bound(
-    context: &crate::context::Context,
-    challenge: &Challenge,
-    open: AccountRecoveryId,
-) -> bool {
+/// Returns true if a link belongs to this recovery.
+fn is_bound(context: &Context, challenge: &Challenge, open: AccountRecoveryId) -> bool {
     challenge.is_bound_to(context, &[open.as_uuid().as_bytes()])
 }
