@@ -29,6 +29,7 @@ pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::{DynIden, IntoIden, MigrationTrait};
 
 mod account;
+mod account_recovery;
 mod attempt;
 mod audit_log;
 mod captcha;
@@ -72,6 +73,7 @@ impl MigratorTrait for List {
             Box::new(new_device::Migration),
             Box::new(second_factor::Migration),
             Box::new(captcha::Migration),
+            Box::new(account_recovery::Migration),
         ]
     }
 

@@ -126,6 +126,16 @@ event_kinds! {
     AccountErased = "user_erased",
     /// Everything that is kept about an account was exported.
     AccountExported = "user_exported",
+    /// An administrator opened the recovery of an account. The detail says who.
+    AccountRecoveryOpened = "account_recovery_opened",
+    /// The owner of an account objected to its recovery.
+    AccountRecoveryObjected = "account_recovery_objected",
+    /// A recovery was cancelled. The detail says by whom, or that the owner signed in.
+    AccountRecoveryCancelled = "account_recovery_cancelled",
+    /// An administrator sent the link of a recovery after its delay. The detail says who.
+    AccountRecoveryCompleted = "account_recovery_completed",
+    /// The person set a new password with the link. The second factors of the account are gone.
+    AccountRecovered = "account_recovered",
     /// Maintenance removed expired rows. The detail says how many of which kind.
     Maintained = "maintenance",
     /// A backup was restored, and what it had made valid again was ended.

@@ -86,6 +86,8 @@ ids! {
     MessageId,
     /// Identifies one authenticator of an account.
     TotpId,
+    /// Identifies one recovery of an account by an administrator.
+    AccountRecoveryId,
 }
 
 impl LineageId {

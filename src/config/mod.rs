@@ -14,6 +14,7 @@ use crate::base::public_url::PublicUrl;
 use crate::base::rate::Quota;
 use crate::base::secret::Secret;
 
+pub mod account_recovery;
 pub mod captcha;
 pub mod check;
 pub mod env;
@@ -22,6 +23,7 @@ pub mod mail;
 pub mod retention;
 pub mod totp;
 
+pub use account_recovery::AccountRecoveryConfig;
 pub use captcha::CaptchaConfig;
 pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
@@ -74,6 +76,8 @@ pub struct Config {
     pub totp: TotpConfig,
     /// Which second factors are needed, when mailed codes count, and the limits of the application's own.
     pub factor: FactorConfig,
+    /// How an administrator recovers an account.
+    pub account_recovery: AccountRecoveryConfig,
 }
 
 /// Secrets and signing keys.

@@ -20,7 +20,7 @@
 
 use crate::account::enrolled::{mailed_code_at, store as enrolled_store};
 use crate::account::entity::account;
-use crate::account::{Account, store as account_store};
+use crate::account::{Account, recovering, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -290,13 +290,16 @@ impl<'a> NewSession<'a> {
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        // Only a second step is further than the first one. A sign-in that sets up a factor has not
-        // taken one.
-        let further = match self.before {
+        self.demands.stage(&self.proved, self.is_further())
+    }
+
+    /// Only a second step is further than the first one. A sign-in that sets up a factor has not taken
+    /// one.
+    fn is_further(&self) -> bool {
+        match self.before {
             Before::Unfinished(state, _) => state.stage == Stage::PendingSecondFactor,
             Before::Replaces(_) => false,
-        };
-        self.demands.stage(&self.proved, further)
+        }
     }
 
     /// Locks the account's row. This must be the first statement of the transaction.
@@ -319,6 +322,10 @@ impl<'a> NewSession<'a> {
         let stage = self.stage();
         if let (Stage::Full, Enrolment::Due(due)) = (stage, self.demands.enrolment) {
             enrolled_store::set_enrolment_due(txn, self.row.id, due).await?;
+        }
+        if stage == Stage::Full && self.demands.has_second(&self.proved, self.is_further()) {
+            // An owner who has a second factor needs no recovery.
+            recovering::signed_in(txn, self.row, self.client, self.now).await?;
         }
         let mut account = Account::from(self.row.clone());
         if stage == Stage::PendingSecondFactor {

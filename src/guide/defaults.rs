@@ -216,6 +216,14 @@
 //! | `factor.external_timeout` | 5 s | a person waits for the answer. Without one, nobody gets through |
 //! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
 //!
+//! # Recovery by an administrator
+//!
+//! | setting | default | reason |
+//! |---|---|---|
+//! | `account_recovery.delay` | 72 h, at least one hour | the owner of the account must be able to read the notice and object, also after a weekend. Without a delay, whoever convinces one administrator has the account |
+//! | `account_recovery.open_for` | 14 d after the delay | an administrator may be away; afterwards nobody knows any more what was checked |
+//! | `account_recovery.link_lifetime` | 24 h | the person waits for this mail. It can be sent again |
+//!
 //! # Retention
 //!
 //! [`maintenance`](crate::maintenance) deletes old rows, if you call it.
@@ -229,6 +237,7 @@
 //! | `retention.denials` | 30 d | they are for alerts and for finding the cause of a failure, not for history |
 //! | `retention.unverified_accounts` | 7 d, only if `login.require_verified` is on | A link is valid for a day, and its owner may be away for a weekend. After that the account only blocks an address for others. If accounts can be used without verification, none is deleted |
 //! | `retention.closed_accounts` | 14 d | How long a closed account can be reopened. It covers a holiday of the owner whose account a thief has closed. Data protection asks for an erasure within a month, and backups need some of that time. Between one and 90 days: with less, the link would be over before it is read |
+//! | `retention.account_recoveries` | 180 d after the time for it | as long as the events: a fraud is often found after months |
 //! | `retention.erased_sources` | 30 d after the erasure | Network addresses and details of the events of an erased account. A person who does harm and then leaves can be traced for this long. After it, the events only count what happened |
 //! | session data | as long as its session has a row | it is deleted with the last session of its lineage, never earlier. Not configurable |
 //! | record of messages about new devices | 30 d | as long as a place counts as reported. Not configurable |

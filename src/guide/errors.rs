@@ -150,7 +150,11 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `account_not_found` | 404 | there is no such account |
-//! | `account_disabled`, `account_not_verified` | 403 | [`job_identity`](crate::Portcullis::job_identity): the account cannot be used now |
+//! | `account_disabled`, `account_not_verified` | 403 | [`job_identity`](crate::Portcullis::job_identity) and a recovery: the account cannot be used now |
+//! | `own_account`, `more_rights` | 403 | administrators cannot [recover](crate::account_recovery) their own account, nor one with a right that they do not have |
+//! | `recovery_open` | 409 | the account already has an open recovery |
+//! | `recovery_not_found` | 404 | the account has no open recovery, or it is at another step |
+//! | `recovery_too_early` | 409 | the owner can still object to this recovery; the text says until when |
 //! | `account_erased` | 410 | the account was erased; nothing is kept about it except its id |
 //! | `last_superuser` | 409 | this is the last superuser, so it cannot be disabled, deleted, closed, erased or demoted; make another account a superuser first |
 //! | `session_limit` | 409 | the account has the maximum number of sessions; sign out on another device first |
@@ -165,7 +169,7 @@
 //! | `invalid_recipient` | 422 | `outbox().send(..)`: the recipient is not one plain mail address or phone number |
 //! | `idle_too_short` | 422 | the idle time of a role is less than three times `session.replay_after` |
 //! | `unknown_level` | 422 | this level is not configured for this kind of resource |
-//! | `reserved_domain` | 422 | a permission in a domain that begins with `auth-` was declared or granted; these domains are reserved for portcullis |
+//! | `reserved_domain` | 422 | a permission in a domain that begins with `auth-` was declared or granted; these domains are reserved for portcullis, and only `auth-account:recover` can be granted |
 //! | `reserved_name` | 422 | the role name looks like a level on a resource |
 //! | `role_exists` | 409 | there is already a role with this name and other permissions |
 //! | `role_defined_twice` | 422 | the code defines two roles with this name |

@@ -20,6 +20,7 @@
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
 //! | check a second factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |
 //! | make repeated requests of strangers more expensive | [`captcha`](crate::captcha) |
+//! | help people who have lost their phone, mailbox or everything | [`lost_access`] |
 //! | let people close, reopen and export their account | [`own_account`](crate::own_account) |
 //! | give roles, groups and levels | [`permissions`] |
 //! | let people edit and share their own rows | [`rows_with_owners`] |
@@ -97,6 +98,8 @@ pub mod guards;
 pub mod housekeeping;
 pub mod jobs;
 pub mod lockout;
+#[cfg(feature = "routes")]
+pub mod lost_access;
 pub mod mail;
 pub mod migrations;
 pub mod nodes;

@@ -167,6 +167,8 @@
 //! | `login_name_undo` | `/login-names/undo` | `/auth/login-names/undo` | | anyone |
 //! | `factor_undo` | `/second-factor/undo` | `/auth/second-factor/undo` | | anyone |
 //! | `account_keep` | `/account/keep` | `/auth/account/keep` | | anyone |
+//! | `recovery_object` | `/account/recovery/object` | `/auth/account/recovery/object` | | anyone |
+//! | `account_recovery` | `/account/recovery` | `/auth/account/recovery/finish` | `password` | anyone |
 //!
 //! - "Anyone" means anyone who has the token. No session is required.
 //! - If a user must sign in first, the form leads to the login page and then back to the page of the
@@ -175,9 +177,10 @@
 //!   password. Without a script, offer two forms: one with the field, and one without it.
 //! - After an undo, lead to the form for a forgotten password (`next`). The person who made the
 //!   change may know the password.
-//! - The links `login` and `account_keep` exist only if you mount
-//!   [`mail_login::routes`](crate::mail_login::routes) and
-//!   [`own_account::routes`](crate::own_account::routes).
+//! - The links `login`, `account_keep` and the last two exist only if you mount
+//!   [`mail_login::routes`](crate::mail_login::routes),
+//!   [`own_account::routes`](crate::own_account::routes) and
+//!   [`account_recovery::routes`](crate::account_recovery::routes).
 //!
 //! The answers to a script are on the page [`mail`](super::mail#pages-for-changes-of-addresses-and-names).
 //!

@@ -4,6 +4,7 @@
 mod account;
 mod account_import;
 mod account_list;
+mod account_recovery;
 mod anonymous;
 mod attempt;
 mod attempt_kind;

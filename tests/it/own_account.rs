@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use portcullis::account::{AccountState, FurtherName, NewAccount};
 use portcullis::account_import::ImportedAccount;
+use portcullis::account_recovery::{NewRecovery, RecoveryActor};
 use portcullis::base::clock::MockClock;
 use portcullis::config::{RateStore, Registration};
 use portcullis::hook::{ClosingAccount, EraseCause, ErasingAccount, HookResult, Hooks};
@@ -1093,7 +1094,8 @@ const OTHERS: [&str; 8] = [
 ];
 
 /// The tables with an account, and the member of an export with their rows.
-const EXPORTED: [(&str, &str); 16] = [
+const EXPORTED: [(&str, &str); 17] = [
+    ("auth_account_recovery", "account_recoveries"),
     ("auth_account_group", "groups"),
     ("auth_account_permission", "permissions"),
     ("auth_account_role", "roles"),
@@ -1321,6 +1323,10 @@ async fn live(probe: &Probe, name: &str) -> Living {
     crate::totp::enrol(probe, &mut browser, &format!("{name}'s phone")).await;
     let answer = browser.post("/auth/recovery-codes", json!({})).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
+    // A recovery that an administrator has opened.
+    let new = NewRecovery::new(format!("{name} called")).with_email(format!("{name}@lost.example"));
+    let opened = auth.account_recovery().open(id, new, RecoveryActor::Program("cli")).await;
+    opened.expect("it is opened");
     // Data of the application in the session.
     let data = format!(
         "INSERT INTO auth_session_data (lineage_id, data, written_at) \

@@ -29,8 +29,10 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 38] = [
+const LOOKUPS: [(&str, &[&str]); 40] = [
     ("auth_account_group", &["group_id"]),
+    ("auth_account_recovery", &["account_id"]),
+    ("auth_account_recovery", &["expires_at"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
     ("auth_attempt", &["source", "outcome", "at"]),
@@ -398,6 +400,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_account_group.account_id -> auth_account.id",
             "auth_account_group.group_id -> auth_group.id",
             "auth_account_permission.account_id -> auth_account.id",
+            "auth_account_recovery.account_id -> auth_account.id",
             "auth_account_role.account_id -> auth_account.id",
             "auth_account_role.role_id -> auth_role.id",
             "auth_challenge.account_id -> auth_account.id",

@@ -41,6 +41,7 @@ const FLOORS: [&[&str]; 27] = [
 
 const LEAVES: &[&str] = &[
     "account_import",
+    "account_recovery",
     "anonymous",
     "bootstrap",
     "challenge",

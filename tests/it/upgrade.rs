@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::routing::get;
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
+use portcullis::account_recovery::{NewRecovery, RecoveryActor};
 use portcullis::base::clock::MockClock;
 use portcullis::captcha::PictureCaptcha;
 use portcullis::config::RateStore;
@@ -119,6 +120,9 @@ async fn fill(probe: &Probe) -> Value {
     probe.clock.advance(Duration::from_secs(600));
     let forgot = other.stranger().post("/auth/password/forgot", json!({ "login": "alice" })).await;
     assert_eq!(forgot.status, 202);
+    let program = RecoveryActor::Program("cli:root@db1");
+    let recovery = NewRecovery::new("called back");
+    auth.account_recovery().open(bob.id(), recovery, program).await.expect("it is opened");
     let captcha = auth.captchas().offer("login", &ClientInfo::default()).await;
     let captcha = captcha.expect("a picture").parts["captcha_id"].clone();
 

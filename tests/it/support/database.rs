@@ -227,7 +227,8 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table. Tables with references come before the tables to which they refer.
-pub const TABLES: [&str; 30] = [
+pub const TABLES: [&str; 31] = [
+    "auth_account_recovery",
     "auth_captcha",
     "auth_captcha_failures",
     "auth_maintenance",
