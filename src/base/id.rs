@@ -86,6 +86,8 @@ ids! {
     MessageId,
     /// Identifies one authenticator of an account.
     TotpId,
+    /// Identifies one trusted device of an account. It is not the token of the device.
+    TrustedDeviceId,
 }
 
 impl LineageId {

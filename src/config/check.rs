@@ -108,6 +108,7 @@ impl Config {
         self.check_retention(&mut check);
         self.check_totp(&mut check);
         self.check_factor(&mut check);
+        self.check_trusted_device(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",

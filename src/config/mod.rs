@@ -21,12 +21,14 @@ pub mod factor;
 pub mod mail;
 pub mod retention;
 pub mod totp;
+pub mod trusted_device;
 
 pub use captcha::CaptchaConfig;
 pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use retention::RetentionConfig;
 pub use totp::{TotpAlgorithm, TotpConfig};
+pub use trusted_device::TrustedDeviceConfig;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -74,6 +76,8 @@ pub struct Config {
     pub totp: TotpConfig,
     /// Which second factors are needed, and when mailed codes count.
     pub factor: FactorConfig,
+    /// Devices that skip the second factor for some time.
+    pub trusted_device: TrustedDeviceConfig,
 }
 
 /// Secrets and signing keys.
@@ -869,6 +873,11 @@ impl Config {
     /// Returns the name of the cookie for known devices.
     pub(crate) fn device_cookie_name(&self) -> String {
         format!("{}-device", self.cookie_name())
+    }
+
+    /// Returns the name of the cookie for trusted devices.
+    pub(crate) fn trusted_device_cookie_name(&self) -> String {
+        format!("{}-trusted", self.cookie_name())
     }
 
     /// Returns the name of the cookie for browsers that asked for a sign-in by mail.

@@ -29,6 +29,7 @@
 //! | records of attempts | after 24 hours, and only when no rule reads them any more | `attempts` |
 //! | captchas | an hour after they expired | `challenges` |
 //! | authenticators that never got their first code | an hour after they were started, or later if `totp.confirm_lifetime` is longer | `challenges` |
+//! | trusted devices | when their trust has ended | |
 //! | counts of failures for captchas | when their window has passed | |
 //! | rates in the database | when their period has passed | |
 //! | messages that were sent or given up | after 24 hours | [`mail.keep`](crate::config::MailConfig::keep) |
@@ -133,6 +134,7 @@ use crate::rate_limit::store as rate_store;
 use crate::session::store as session_store;
 use crate::session_data::store as session_data_store;
 use crate::totp::store as totp_store;
+use crate::trusted_device::store as trusted_device_store;
 use crate::upkeep::Lease;
 
 mod secrets;
@@ -199,6 +201,8 @@ pub struct MaintenanceReport {
     pub authenticators: u64,
     /// Seeds of authenticators that were encrypted with the newest secret.
     pub encrypted_seeds: u64,
+    /// Trusted devices.
+    pub trusted_devices: u64,
 }
 
 impl MaintenanceReport {
@@ -207,7 +211,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 16] {
+    fn named(&self) -> [(&'static str, u64); 17] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -225,6 +229,7 @@ impl MaintenanceReport {
             ("erased_sources", self.erased_sources),
             ("authenticators", self.authenticators),
             ("encrypted_seeds", self.encrypted_seeds),
+            ("trusted_devices", self.trusted_devices),
         ]
     }
 }
@@ -442,6 +447,9 @@ impl Sweep<'_> {
         let waiting = &mut report.authenticators;
         self.batches(&db, waiting, || totp_store::purge_waiting(&executor, before, BATCH)).await?;
         self.seeds(&mut report.encrypted_seeds).await?;
+
+        let trusted = &mut report.trusted_devices;
+        self.batches(&db, trusted, || trusted_device_store::purge(&executor, now, BATCH)).await?;
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;

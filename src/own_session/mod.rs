@@ -157,6 +157,9 @@ impl Portcullis {
             "roles": roles,
             "ceiling": ceiling,
         });
+        if session.by_trusted_device() {
+            description["trusted_device"] = true.into();
+        }
         if let Some(due) = identity.enrolment_due_at() {
             description["enrolment_due_at"] = json!(due);
         }

@@ -21,7 +21,7 @@ use crate::base::transaction::{Db, Fault};
 use crate::handle::Portcullis;
 use crate::{
     account, attempt, audit_log, captcha, new_device, one_time, outbox, permission, rate_limit,
-    recovery_code, session, session_data, totp, upkeep,
+    recovery_code, session, session_data, totp, trusted_device, upkeep,
 };
 
 mod store;
@@ -149,6 +149,7 @@ pub fn tables() -> Vec<Table> {
         table::<new_device::entity::digest::Entity>(),
         table::<totp::entity::Entity>(),
         table::<recovery_code::entity::Entity>(),
+        table::<trusted_device::entity::Entity>(),
     ]
 }
 

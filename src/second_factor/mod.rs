@@ -175,6 +175,7 @@ use crate::session::{
     EnrolmentSession, Issued, PendingSession, SessionError, store as session_store,
 };
 use crate::totp::RightTotp;
+use crate::trusted_device::{self, NewTrust};
 
 mod error;
 #[cfg(feature = "routes")]
@@ -314,6 +315,13 @@ enum Use {
     StepUp,
 }
 
+/// Whether a person asked to trust the device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Asked,
+    NotAsked,
+}
+
 /// A code that was used up in a transaction.
 struct Spent {
     recovery_codes_left: Option<u64>,
@@ -332,7 +340,33 @@ impl SecondFactor<'_> {
         code: FactorCode,
         client: &ClientInfo,
     ) -> Result<Verified, SecondFactorError> {
-        let verified: Boxed<'_, (Made, Spent)> = Box::pin(self.finish(pending, &code, client));
+        self.verified(pending, &code, Trust::NotAsked, client).await
+    }
+
+    /// Does the same for a person who asked that this device skips the second factor from now on. If this is
+    /// [not allowed](crate::trusted_device#who-gets-one), the sign-in succeeds without it.
+    /// [`Issued::trusts_device`] tells.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_and_trust(
+        &self,
+        pending: &PendingSession,
+        code: FactorCode,
+        client: &ClientInfo,
+    ) -> Result<Verified, SecondFactorError> {
+        self.verified(pending, &code, Trust::Asked, client).await
+    }
+
+    async fn verified(
+        &self,
+        pending: &PendingSession,
+        code: &FactorCode,
+        trust: Trust,
+        client: &ClientInfo,
+    ) -> Result<Verified, SecondFactorError> {
+        let verified: Boxed<'_, (Made, Spent)> =
+            Box::pin(self.finish(pending, code, trust, client));
         let (made, spent) = verified.await?;
         let outcome = made.committed(self.auth).await;
         Ok(Verified { outcome, recovery_codes_left: spent.recovery_codes_left })
@@ -342,6 +376,7 @@ impl SecondFactor<'_> {
         &self,
         pending: &PendingSession,
         code: &FactorCode,
+        trust: Trust,
         client: &ClientInfo,
     ) -> Result<(Made, Spent), SecondFactorError> {
         let (state, account) = (&pending.state, pending.account());
@@ -356,11 +391,29 @@ impl SecondFactor<'_> {
         let demands = right.demands;
         let session = NewSession::new(self.auth, &right.row, proved, demands, client, now)
             .finishing(state, pending.transport());
+        let trusting = match trust {
+            Trust::Asked => {
+                let of = (pending, &session);
+                NewTrust::offered(self.auth, &right.row, of, factor, client, now).await
+            }
+            Trust::NotAsked => Ok(None),
+        };
+        let trusting = match trusting {
+            Ok(trusting) => trusting,
+            Err(fault) => {
+                self.auth.attempts().withdraw(right.ticket).await;
+                return Err(fault.into());
+            }
+        };
         let made = transaction!(context.db(), |txn| {
             let locked = session.lock(txn).await?;
             let spent = right.spend(self.auth, txn, client, now).await?;
             let made = session.clone().make(txn, locked).await?;
-            Ok::<_, SecondFactorError>((made, spent))
+            let token = match &trusting {
+                Some(trusting) => Some(trusting.add(txn).await?),
+                None => None,
+            };
+            Ok::<_, SecondFactorError>((made.with_trusted_device(token), spent))
         });
         if let Err(SecondFactorError::Refused(_)) = &made {
             sign_in::record_refusal(self.auth, account.id(), client, now).await?;
@@ -548,7 +601,12 @@ impl Right {
         let recovery_codes_left = match &self.code {
             RightCode::Totp(right) => right.spend(txn).await?.then_some(None),
             RightCode::RecoveryCode(right) => {
-                right.spend(auth, txn, &self.row, client, now).await?.map(Some)
+                let left = right.spend(auth, txn, &self.row, client, now).await?;
+                if left.is_some() {
+                    let account = (self.row.id, self.row.epoch);
+                    trusted_device::end_after_recovery(txn, account, client, now).await?;
+                }
+                left.map(Some)
             }
             RightCode::Sent(right) => right.spend(txn, now).await?.then_some(None),
         };
