@@ -71,6 +71,7 @@
 //! | `codes_and_links`, `messages` | what was sent and when, without codes, tokens and content |
 //! | `new_devices`, `new_device_digests` | when the owner was notified about new devices |
 //! | `authenticators`, `recovery_codes` | names and times of second factors, without seeds and codes |
+//! | `trusted_devices` | addresses, browsers and times of [trusted devices](crate::trusted_device), without tokens |
 //! | `application` | what [`exported_data`](crate::Builder::exported_data) adds |
 //! | `incomplete` | the members above that have more than 10 000 rows and only show the newest |
 //!

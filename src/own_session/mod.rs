@@ -16,7 +16,8 @@
 //! [`permissions`](crate::guide::permissions#menus) shows both.
 //!
 //! # Routes
-//! - `GET /session`: account, session, factors and roles. With `?permissions=true` also
+//! - `GET /session`: account, session, factors and roles; `trusted_device: true`, if one
+//!   [stood in](crate::trusted_device) for the second factor. With `?permissions=true` also
 //!   `permissions`, with the members `superuser`, `allowed` (a list) and `truncated`.
 //! - `POST /session/may`: answers the questions of a menu.
 //! - `POST /session/refresh`: renews the token.

@@ -85,6 +85,10 @@
 //!   route that requires [`Requirement::factor`](crate::Requirement::factor) or
 //!   [`Requirement::at_least`](crate::Requirement::at_least) with [`Totp`](crate::Factor::Totp).
 //!
+//! # Trusted devices
+//! A person can ask that a browser skips the second step for 30 days. This is off by default, and it is no
+//! factor. See [`trusted_device`](crate::trusted_device).
+//!
 //! # Step-up
 //! A guard that asks for a [factor](crate::Requirement::factor) or for a [recent
 //! one](crate::Requirement::within) answers 401 `insufficient_user_authentication`. The member
@@ -119,14 +123,16 @@
 //!   [role](#roles-that-require-a-factor) or a [route](crate::Requirement::factor) can require one.
 //!
 //! # Routes
-//! They are separate, and include those of [`totp`](crate::totp),
-//! [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code):
+//! They are separate, and include those of [`totp`](crate::totp), [`recovery_code`](crate::recovery_code),
+//! [`sent_code`](crate::sent_code) and [`trusted_device`](crate::trusted_device):
 //! `.nest("/auth", auth.routes().merge(portcullis::second_factor::routes(&auth)))`.
-//! - `GET /second-factor`: for a sign-in that waits. It answers with `methods` and `expires_at`.
+//! - `GET /second-factor`: for a sign-in that waits. It answers with `methods`, `expires_at` and
+//!   `offers_trust`.
 //! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code` or
 //!   `texted_code`). Without a method, the form of the code decides between the first two. So a code
 //!   that was sent needs its `method`. It answers 200, as `POST /login` does. After a recovery code it
-//!   has the member `recovery_codes_left`. Offer new codes before there are none.
+//!   has the member `recovery_codes_left`. Offer new codes before there are none. With `trust_device`, the
+//!   answer has the member `trusted_device`.
 //!
 //! Routes that set up a factor also take a sign-in that must set one up. In your own handler, the
 //! extractor [`FactorOwner`] accepts both.

@@ -881,7 +881,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 
 /// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
 /// and `{bytes}` stand for values of those types.
-const FILLING: [(&str, &str, &str); 16] = [
+const FILLING: [(&str, &str, &str); 17] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",
@@ -923,6 +923,11 @@ const FILLING: [(&str, &str, &str); 16] = [
     ),
     ("auth_captcha_failures", "subject, failures, window_started_at", "{bytes}, 1, {late}"),
     ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
+    (
+        "auth_trusted_device",
+        "id, account_id, digest, factor, epoch, created_at, last_used_at, expires_at",
+        "{id}, {id}, {bytes}, 'totp', 0, {late}, {late}, {late}",
+    ),
 ];
 
 pub async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {
