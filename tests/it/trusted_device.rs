@@ -189,7 +189,7 @@ on_every_database! {
         assert_eq!(result(&mut device, "alice", PASSWORD).await, "session");
         // Another browser, and this one without the cookie.
         assert_eq!(result(&mut browser.stranger(), "alice", PASSWORD).await, "second_factor_required");
-        let mut bare = Browser { trusted: None, ..device.clone() };
+        let mut bare = device.clone().showing(None);
         assert_eq!(result(&mut bare, "alice", PASSWORD).await, "second_factor_required");
         // A sign-out keeps it. To forget the device does not.
         assert_eq!(device.post_empty("/auth/logout").await.status, 204);
@@ -227,7 +227,7 @@ on_every_database! {
             assert!(near(&attributes(&answer), age), "day {day}: {}", attributes(&answer));
             // No token works twice.
             for token in &old {
-                let mut copy = Browser { trusted: token.clone(), ..browser.stranger() };
+                let mut copy = browser.stranger().showing(token.clone());
                 assert_eq!(result(&mut copy, "alice", PASSWORD).await, "second_factor_required");
                 assert_eq!(&copy.trusted, token, "the answer sets no cookie");
             }
@@ -736,12 +736,12 @@ on_every_database! {
         let before = rows(&probe).await;
         let kept = shared.trusted.clone();
         let body = json!({ "login": name, "password": PASSWORD });
-        let mut fresh = Browser { trusted: None, ..shared.stranger() };
+        let mut fresh = shared.stranger().showing(None);
         assert_eq!(fresh.post("/auth/login", body).await.status, 200);
         fresh.trusted = kept.clone();
         assert_eq!(tick(&mut fresh, &code(&probe, secret)).await.json()["trusted_device"], true);
         assert_eq!(rows(&probe).await, before);
-        let mut old = Browser { trusted: kept, ..shared.stranger() };
+        let mut old = shared.stranger().showing(kept);
         assert_eq!(result(&mut old, name, PASSWORD).await, "second_factor_required");
         assert_eq!(result(&mut fresh, name, PASSWORD).await, "session");
         assert_eq!(result(&mut fresh, "person4", PASSWORD).await, "session", "the others stay");
@@ -859,7 +859,7 @@ on_every_database! {
             // The first request also makes what is kept per instance.
             again(&mut other.clone(), "alice", PASSWORD).await;
             for shown in [None, Some("x".to_owned()), Some("A".repeat(64)), Some("A".repeat(320))] {
-                let mut other = Browser { trusted: shown, ..other.clone() };
+                let mut other = other.clone().showing(shown);
                 let (answer, statements) = probe.statements(again(&mut other, "alice", PASSWORD)).await;
                 assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
                 cost.push(statements);
@@ -903,11 +903,13 @@ on_every_database! {
             assert!(matches!(outcome, LoginOutcome::SecondFactorRequired(_)), "{factor:?}: {outcome:?}");
         }
         // A real factor does not use it up.
-        let both = auth.sign_in(&account, &shown(&token)).proved(Factor::Password).proved(Factor::Totp);
+        let client = shown(&token);
+        let both = auth.sign_in(&account, &client).proved(Factor::Password).proved(Factor::Totp);
         let LoginOutcome::Session(issued) = both.await.expect("it ends") else { panic!("it waits") };
         assert!(token_of(&issued).is_none());
         assert!(matches!(sign_in(auth, "alice", &shown(&token)).await, LoginOutcome::Session(_)));
         // Without the wish there is no token.
+        let client = ClientInfo::default();
         let waits = pending(sign_in(auth, "alice", &client).await);
         let outcome = auth.login().finish(&waits, Factor::Totp, &client).await.expect("it ends");
         assert!(!outcome.into_issued().trusts_device());

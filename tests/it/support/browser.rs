@@ -119,6 +119,11 @@ impl Browser {
         Self { cookie: Some(cookie.to_owned()), ..self.clone() }
     }
 
+    /// Returns the same browser with another cookie of a trusted device, or without one.
+    pub fn showing(&self, trusted: Option<String>) -> Self {
+        Self { trusted, ..self.clone() }
+    }
+
     /// Returns the same browser for another server: another node, or one that was built again.
     pub fn at(&self, address: SocketAddr) -> Self {
         Self { address, ..self.clone() }
