@@ -130,6 +130,7 @@ pub mod session_data;
 #[cfg(feature = "test-util")]
 pub mod test_kit;
 pub mod totp;
+pub mod trusted_device;
 mod upkeep;
 pub mod verification;
 
@@ -140,7 +141,7 @@ pub use base::event::{Event, EventKind};
 pub use base::factor::{EnrolledFactors, Factor, PassedFactors};
 pub use base::id::{
     AccountId, AccountRecoveryId, ChallengeId, EventId, GroupId, LineageId, MessageId, RoleId,
-    SessionId, TotpId,
+    SessionId, TotpId, TrustedDeviceId,
 };
 pub use base::invalid_field::{InvalidField, InvalidFields};
 pub use base::jwt::{SigningKey, TokenType};

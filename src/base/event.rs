@@ -56,6 +56,10 @@ event_kinds! {
     ChallengeFailed = "authn_challenge_fail",
     /// A code was sent as a second factor or for a step-up, or a factor of the application asked for one.
     FactorCodeSent = "authn_factor_code_sent",
+    /// A device was trusted to skip the second factor.
+    TrustedDeviceAdded = "trusted_device_added",
+    /// Devices are no longer trusted. The detail says why, or nothing if their owner removed one.
+    TrustedDeviceRemoved = "trusted_device_removed",
     /// Someone asked for a sign-in by mail.
     MailLoginRequested = "authn_mail_login_request",
     /// Someone requested a link to reset a forgotten password.

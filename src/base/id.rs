@@ -88,6 +88,8 @@ ids! {
     TotpId,
     /// Identifies one recovery of an account by an administrator.
     AccountRecoveryId,
+    /// Identifies one trusted device of an account. It is not the token of the device.
+    TrustedDeviceId,
 }
 
 impl LineageId {

@@ -109,6 +109,7 @@ impl Config {
         self.check_totp(&mut check);
         self.check_factor(&mut check);
         self.check_account_recovery(&mut check);
+        self.check_trusted_device(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",

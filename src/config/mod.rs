@@ -22,6 +22,7 @@ pub mod factor;
 pub mod mail;
 pub mod retention;
 pub mod totp;
+pub mod trusted_device;
 
 pub use account_recovery::AccountRecoveryConfig;
 pub use captcha::CaptchaConfig;
@@ -29,6 +30,7 @@ pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use retention::RetentionConfig;
 pub use totp::{TotpAlgorithm, TotpConfig};
+pub use trusted_device::TrustedDeviceConfig;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -78,6 +80,8 @@ pub struct Config {
     pub factor: FactorConfig,
     /// How an administrator recovers an account.
     pub account_recovery: AccountRecoveryConfig,
+    /// Devices that skip the second factor for some time.
+    pub trusted_device: TrustedDeviceConfig,
 }
 
 /// Secrets and signing keys.
@@ -873,6 +877,11 @@ impl Config {
     /// Returns the name of the cookie for known devices.
     pub(crate) fn device_cookie_name(&self) -> String {
         format!("{}-device", self.cookie_name())
+    }
+
+    /// Returns the name of the cookie for trusted devices.
+    pub(crate) fn trusted_device_cookie_name(&self) -> String {
+        format!("{}-trusted", self.cookie_name())
     }
 
     /// Returns the name of the cookie for browsers that asked for a sign-in by mail.

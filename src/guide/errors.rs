@@ -76,6 +76,7 @@
 //! | `too_many_attempts` | 429 | Too many attempts failed. `Retry-After` says when to try again, and the correct code is refused until then. For codes of challenges and of sign-ins by mail, this is always told. For passwords, codes of second factors, reset links and requests for a sign-in by mail, it is told only with `attempts.reveal_lockout`. Otherwise the answer is that of a wrong password, code or link, or of an accepted request |
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `authenticator_not_found` | 404 | the account has no such authenticator, or it has waited too long for its first code; the answer is the same for one of another account |
+//! | `trusted_device_not_found` | 404 | the account has no such [trusted device](crate::trusted_device), or its trust has ended; the answer is the same for one of another account |
 //! | `too_many_authenticators` | 409 | the account has the maximum number of authenticators |
 //! | `factor_already_enrolled` | 409 | this factor, such as mailed or texted [codes](crate::sent_code), is already a second factor of the account |
 //! | `factor_in_use` | 409 | codes to this phone number are a second factor; switch them off before you remove the number |

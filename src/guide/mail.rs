@@ -84,6 +84,7 @@
 //! | `minutes` | `account_locked`, `second_factor_locked` | how long attempts are refused |
 //! | `count`, `first`, `last` | `new_device_digest` | how many sign-ins there were, and the times of the first and the last one |
 //! | `left` | `recovery_code_used` | how many codes are left |
+//! | `days` | `trusted_device_added` | how long the device is trusted |
 //! | `purpose` | `challenge_code` | what the code is for |
 //!
 //! HTML templates escape every value. The built-in templates contain no text that a stranger chose. A username such

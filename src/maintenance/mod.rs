@@ -30,6 +30,7 @@
 //! | captchas | an hour after they expired | `challenges` |
 //! | recoveries by administrators | 180 days after the time for them | `account_recoveries` |
 //! | authenticators that never got their first code | an hour after they were started, or later if `totp.confirm_lifetime` is longer | `challenges` |
+//! | trusted devices | when their trust has ended | |
 //! | counts of failures for captchas | when their window has passed | |
 //! | rates in the database | when their period has passed | |
 //! | messages that were sent or given up | after 24 hours | [`mail.keep`](crate::config::MailConfig::keep) |
@@ -135,6 +136,7 @@ use crate::rate_limit::store as rate_store;
 use crate::session::store as session_store;
 use crate::session_data::store as session_data_store;
 use crate::totp::store as totp_store;
+use crate::trusted_device::store as trusted_device_store;
 use crate::upkeep::Lease;
 
 mod secrets;
@@ -203,6 +205,8 @@ pub struct MaintenanceReport {
     pub account_recoveries: u64,
     /// Seeds of authenticators that were encrypted with the newest secret.
     pub encrypted_seeds: u64,
+    /// Trusted devices.
+    pub trusted_devices: u64,
 }
 
 impl MaintenanceReport {
@@ -230,6 +234,7 @@ impl MaintenanceReport {
             ("authenticators", self.authenticators),
             ("account_recoveries", self.account_recoveries),
             ("encrypted_seeds", self.encrypted_seeds),
+            ("trusted_devices", self.trusted_devices),
         ]
     }
 }
@@ -451,6 +456,8 @@ impl Sweep<'_> {
         let before = now.minus(kept.account_recoveries);
         let recoveries = &mut report.account_recoveries;
         self.batches(&db, recoveries, || recovery_store::purge(&executor, before, BATCH)).await?;
+        let trusted = &mut report.trusted_devices;
+        self.batches(&db, trusted, || trusted_device_store::purge(&executor, now, BATCH)).await?;
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;

@@ -119,6 +119,8 @@ message_kinds! {
     FactorRemoved = "factor_removed", Happened, ["address", "factor"];
     /// A recovery code was used.
     RecoveryCodeUsed = "recovery_code_used", Happened, ["address", "left"];
+    /// A device was trusted to skip the second factor.
+    TrustedDeviceAdded = "trusted_device_added", Happened, ["address", "days"];
     /// Someone signed in from a device that the account does not know.
     NewDevice = "new_device", Happened, ["address"];
     /// Tells of the sign-ins of a day from unknown devices, in networks and browsers that were told

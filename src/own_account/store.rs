@@ -24,7 +24,7 @@ pub(super) const MOST_ROWS: u64 = 10_000;
 
 /// The tables whose rows are removed when an account is erased. Sessions come last, because they
 /// lead to the rows that belong to them.
-const ERASED: [&str; 16] = [
+const ERASED: [&str; 17] = [
     "auth_login_name",
     "auth_former_address",
     "auth_account_role",
@@ -37,6 +37,7 @@ const ERASED: [&str; 16] = [
     "auth_denial",
     "auth_totp",
     "auth_recovery_code",
+    "auth_trusted_device",
     "auth_account_recovery",
     "auth_challenge",
     "auth_outbox",
@@ -209,7 +210,7 @@ const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_ro
 const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
 
 /// The tables with a column `account_id`.
-pub(super) const PARTS: [Part; 16] = [
+pub(super) const PARTS: [Part; 17] = [
     Part {
         name: "former_addresses",
         table: "auth_former_address",
@@ -353,6 +354,20 @@ pub(super) const PARTS: [Part; 16] = [
         table: "auth_recovery_code",
         order: ("created_at", Order::Asc),
         columns: &[("created_at", "created_at", Time), ("used_at", "used_at", Time)],
+    },
+    Part {
+        name: "trusted_devices",
+        table: "auth_trusted_device",
+        order: ("created_at", Order::Asc),
+        columns: &[
+            ("id", "id", Id),
+            ("factor", "factor", Text),
+            ("address", "address", Text),
+            ("user_agent", "user_agent", Text),
+            ("created_at", "created_at", Time),
+            ("last_used_at", "last_used_at", Time),
+            ("expires_at", "expires_at", Time),
+        ],
     },
     Part {
         name: "account_recoveries",

@@ -21,7 +21,7 @@ use crate::base::transaction::{Db, Fault};
 use crate::handle::Portcullis;
 use crate::{
     account, account_recovery, attempt, audit_log, captcha, new_device, one_time, outbox,
-    permission, rate_limit, recovery_code, session, session_data, totp, upkeep,
+    permission, rate_limit, recovery_code, session, session_data, totp, trusted_device, upkeep,
 };
 
 mod store;
@@ -150,6 +150,7 @@ pub fn tables() -> Vec<Table> {
         table::<totp::entity::Entity>(),
         table::<recovery_code::entity::Entity>(),
         table::<account_recovery::entity::Entity>(),
+        table::<trusted_device::entity::Entity>(),
     ]
 }
 

@@ -88,6 +88,10 @@
 //!   route that requires [`Requirement::factor`](crate::Requirement::factor) or
 //!   [`Requirement::at_least`](crate::Requirement::at_least) with [`Totp`](crate::Factor::Totp).
 //!
+//! # Trusted devices
+//! A person can ask that a browser skips the second step for 30 days. This is off by default, and it is no
+//! factor. See [`trusted_device`](crate::trusted_device).
+//!
 //! # Step-up
 //! A guard that asks for a [factor](crate::Requirement::factor) or for a [recent
 //! one](crate::Requirement::within) answers 401 `insufficient_user_authentication`. The member
@@ -159,10 +163,11 @@
 //!   [role](#roles-that-require-a-factor) or a [route](crate::Requirement::factor) can require one.
 //!
 //! # Routes
-//! They are separate, and include those of [`totp`](crate::totp),
-//! [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code):
+//! They are separate, and include those of [`totp`](crate::totp), [`recovery_code`](crate::recovery_code),
+//! [`sent_code`](crate::sent_code) and [`trusted_device`](crate::trusted_device):
 //! `.nest("/auth", auth.routes().merge(portcullis::second_factor::routes(&auth)))`.
-//! - `GET /second-factor`: for a sign-in that waits. It answers with `methods` and `expires_at`.
+//! - `GET /second-factor`: for a sign-in that waits. It answers with `methods`, `expires_at` and
+//!   `offers_trust`.
 //! - `POST /second-factor/challenge`: for a sign-in that waits. `POST /reauthenticate/challenge`: for a
 //!   session, and for a sign-in that must set up a factor. Both take `method`: `mailed_code`,
 //!   `texted_code` or `external`. They answer 202 with `expires_at`, and with the `target` of a sent code,
@@ -170,7 +175,8 @@
 //! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code`,
 //!   `texted_code` or `external`). Without a method, the form of the code decides between the first two.
 //!   So all others need their `method`. It answers 200, as `POST /login` does. After a recovery code it
-//!   has the member `recovery_codes_left`. Offer new codes before there are none.
+//!   has the member `recovery_codes_left`. Offer new codes before there are none. With `trust_device`, the
+//!   answer has the member `trusted_device`.
 //!
 //! Routes that set up a factor also take a sign-in that must set one up. In your own handler, the
 //! extractor [`FactorOwner`] accepts both.
@@ -223,6 +229,7 @@ use crate::session::{
     EnrolmentSession, Issued, PendingSession, SessionError, store as session_store,
 };
 use crate::totp::RightTotp;
+use crate::trusted_device::{self, NewTrust};
 
 mod error;
 mod external;
@@ -387,6 +394,13 @@ enum Use {
     SetUp,
 }
 
+/// Whether a person asked to trust the device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Asked,
+    NotAsked,
+}
+
 /// A code that was used up in a transaction.
 struct Spent {
     recovery_codes_left: Option<u64>,
@@ -405,7 +419,33 @@ impl SecondFactor<'_> {
         code: FactorCode,
         client: &ClientInfo,
     ) -> Result<Verified, SecondFactorError> {
-        let verified: Boxed<'_, (Made, Spent)> = Box::pin(self.finish(pending, &code, client));
+        self.verified(pending, &code, Trust::NotAsked, client).await
+    }
+
+    /// Does the same for a person who asked that this device skips the second factor from now on. If this is
+    /// [not allowed](crate::trusted_device#who-gets-one), the sign-in succeeds without it.
+    /// [`Issued::trusts_device`] tells.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_and_trust(
+        &self,
+        pending: &PendingSession,
+        code: FactorCode,
+        client: &ClientInfo,
+    ) -> Result<Verified, SecondFactorError> {
+        self.verified(pending, &code, Trust::Asked, client).await
+    }
+
+    async fn verified(
+        &self,
+        pending: &PendingSession,
+        code: &FactorCode,
+        trust: Trust,
+        client: &ClientInfo,
+    ) -> Result<Verified, SecondFactorError> {
+        let verified: Boxed<'_, (Made, Spent)> =
+            Box::pin(self.finish(pending, code, trust, client));
         let (made, spent) = verified.await?;
         let outcome = made.committed(self.auth).await;
         Ok(Verified { outcome, recovery_codes_left: spent.recovery_codes_left })
@@ -415,6 +455,7 @@ impl SecondFactor<'_> {
         &self,
         pending: &PendingSession,
         code: &FactorCode,
+        trust: Trust,
         client: &ClientInfo,
     ) -> Result<(Made, Spent), SecondFactorError> {
         let (state, account) = (&pending.state, pending.account());
@@ -430,6 +471,20 @@ impl SecondFactor<'_> {
         let demands = right.demands;
         let session = NewSession::new(self.auth, &right.row, proved, demands, client, now)
             .finishing(state, pending.transport());
+        let trusting = match trust {
+            Trust::Asked => {
+                let of = (pending, &session);
+                NewTrust::offered(self.auth, &right.row, of, factor, client, now).await
+            }
+            Trust::NotAsked => Ok(None),
+        };
+        let trusting = match trusting {
+            Ok(trusting) => trusting,
+            Err(fault) => {
+                self.auth.attempts().withdraw(right.ticket).await;
+                return Err(fault.into());
+            }
+        };
         let made = transaction!(context.db(), |txn| {
             let locked = session.lock(txn).await?;
             let spent = right.spend(self.auth, txn, client, now).await?;
@@ -438,7 +493,11 @@ impl SecondFactor<'_> {
                 _ => session.clone(),
             };
             let made = session.make(txn, locked).await?;
-            Ok::<_, SecondFactorError>((made, spent))
+            let token = match &trusting {
+                Some(trusting) => Some(trusting.add(txn).await?),
+                None => None,
+            };
+            Ok::<_, SecondFactorError>((made.with_trusted_device(token), spent))
         });
         if let Err(SecondFactorError::Refused(_)) = &made {
             sign_in::record_refusal(self.auth, account.id(), client, now).await?;
@@ -660,7 +719,12 @@ impl Right {
         let recovery_codes_left = match &self.code {
             RightCode::Totp(right) => right.spend(txn).await?.then_some(None),
             RightCode::RecoveryCode(right) => {
-                right.spend(auth, txn, &self.row, client, now).await?.map(Some)
+                let left = right.spend(auth, txn, &self.row, client, now).await?;
+                if left.is_some() {
+                    let account = (self.row.id, self.row.epoch);
+                    trusted_device::end_after_recovery(txn, account, client, now).await?;
+                }
+                left.map(Some)
             }
             RightCode::Sent(right) => right.spend(txn, now).await?.then_some(None),
             RightCode::External(right) => right.spend(txn, now).await?.then_some(None),

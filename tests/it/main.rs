@@ -90,6 +90,7 @@ mod tidy;
 mod token;
 mod told;
 mod totp;
+mod trusted_device;
 mod upgrade;
 mod verification;
 mod visitor;

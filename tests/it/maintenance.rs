@@ -941,6 +941,11 @@ const FILLING: [(&str, &str, &str); 17] = [
     ),
     ("auth_captcha_failures", "subject, failures, window_started_at", "{bytes}, 1, {late}"),
     ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
+    (
+        "auth_trusted_device",
+        "id, account_id, digest, factor, epoch, created_at, last_used_at, expires_at",
+        "{id}, {id}, {bytes}, 'totp', 0, {late}, {late}, {late}",
+    ),
 ];
 
 pub async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {

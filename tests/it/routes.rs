@@ -104,6 +104,7 @@ fn markdown(auth: &Portcullis) -> String {
             "/totp",
             "/recovery-codes",
             "/sent-codes",
+            "/trusted-devices",
             "/reauthenticate/",
         ];
         let star = if optional.iter().any(|part| row.path.contains(part)) { "*" } else { "" };

@@ -67,6 +67,8 @@ const LOOKUPS: [(&str, &[&str]); 40] = [
     ("auth_device_digest", &["began_at"]),
     ("auth_told_place", &["told_at"]),
     ("auth_recovery_code", &["account_id"]),
+    ("auth_trusted_device", &["account_id"]),
+    ("auth_trusted_device", &["expires_at"]),
     ("auth_totp", &["account_id"]),
     ("auth_totp", &["key_id", "id"]),
     ("auth_totp", &["confirmed_at", "created_at"]),
@@ -415,6 +417,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_session.account_id -> auth_account.id",
             "auth_told_place.account_id -> auth_account.id",
             "auth_totp.account_id -> auth_account.id",
+            "auth_trusted_device.account_id -> auth_account.id",
         ]
     );
 }

@@ -102,6 +102,18 @@ async fn delete<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Deletes the trusted devices of an account that goes to another person. They do not count any more, but
+/// they tell where the former one was.
+pub(crate) async fn forget_trusted_devices<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<(), DbErr> {
+    let mut delete = Query::delete();
+    delete.from_table("auth_trusted_device").and_where(Expr::col("account_id").eq(id));
+    db.execute(&delete).await?;
+    Ok(())
+}
+
 /// Deletes what was stored for factors of an account in the epoch `since` or later. Returns the factors
 /// that it has left, and those of which something that counted was deleted.
 pub(super) async fn forget_since<C: ConnectionTrait>(
