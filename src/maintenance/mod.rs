@@ -215,7 +215,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 17] {
+    fn named(&self) -> [(&'static str, u64); 18] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),

@@ -894,7 +894,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 
 /// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
 /// and `{bytes}` stand for values of those types.
-const FILLING: [(&str, &str, &str); 17] = [
+const FILLING: [(&str, &str, &str); 18] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",

@@ -29,7 +29,7 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 40] = [
+const LOOKUPS: [(&str, &[&str]); 42] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_recovery", &["account_id"]),
     ("auth_account_recovery", &["expires_at"]),
