@@ -80,6 +80,7 @@
 
 pub mod account;
 pub mod account_import;
+pub mod account_recovery;
 pub mod anonymous;
 pub mod attempt;
 pub mod audit_log;
@@ -129,6 +130,7 @@ pub mod session_data;
 #[cfg(feature = "test-util")]
 pub mod test_kit;
 pub mod totp;
+pub mod trusted_device;
 mod upkeep;
 pub mod verification;
 
@@ -138,7 +140,8 @@ pub use base::clock::{Clock, SystemClock, Timestamp};
 pub use base::event::{Event, EventKind};
 pub use base::factor::{EnrolledFactors, Factor, PassedFactors};
 pub use base::id::{
-    AccountId, ChallengeId, EventId, GroupId, LineageId, MessageId, RoleId, SessionId, TotpId,
+    AccountId, AccountRecoveryId, ChallengeId, EventId, GroupId, LineageId, MessageId, RoleId,
+    SessionId, TotpId, TrustedDeviceId,
 };
 pub use base::invalid_field::{InvalidField, InvalidFields};
 pub use base::jwt::{SigningKey, TokenType};
@@ -176,8 +179,8 @@ impl Portcullis {
     /// `.fallback(`[`not_found`](not_found())`)` to get problem details.
     ///
     /// You can also merge the `routes` of single capabilities. This is the only way to mount the
-    /// routes of [`own_account`] (owners close and export their account), [`mail_login`],
-    /// [`second_factor`] and [`anonymous`].
+    /// routes of [`own_account`] (owners close and export their account), [`account_recovery`],
+    /// [`mail_login`], [`second_factor`] and [`anonymous`].
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let mut router = axum::Router::new()
             .merge(login::routes(self))

@@ -44,13 +44,17 @@ pub(crate) enum Kind {
     FactorCode,
     /// Undoing the set-up of a second factor.
     FactorUndo,
+    /// Objecting to a recovery by an administrator.
+    RecoveryObjection,
+    /// The last step of a recovery: setting a new password.
+    AccountRecovery,
     /// A purpose of your application.
     Application(ApplicationPurpose),
 }
 
 impl Kind {
     /// All kinds except those of the application.
-    pub(crate) const OURS: [Self; 12] = [
+    pub(crate) const OURS: [Self; 14] = [
         Self::Verification,
         Self::PasswordReset,
         Self::MailLogin,
@@ -63,6 +67,8 @@ impl Kind {
         Self::AccountKeep,
         Self::FactorCode,
         Self::FactorUndo,
+        Self::RecoveryObjection,
+        Self::AccountRecovery,
     ];
 
     /// Returns the name in the row. The application's names have a prefix, so they never equal
@@ -81,6 +87,8 @@ impl Kind {
             Self::AccountKeep => "account_keep".into(),
             Self::FactorCode => "factor_code".into(),
             Self::FactorUndo => "factor_undo".into(),
+            Self::RecoveryObjection => "recovery_objection".into(),
+            Self::AccountRecovery => "account_recovery".into(),
             Self::Application(purpose) => format!("{APPLICATION}{}", purpose.0).into(),
         }
     }
@@ -96,13 +104,15 @@ impl Kind {
             | Self::EmailUndo
             | Self::PhoneUndo
             | Self::LoginNameUndo
-            | Self::AccountKeep => true,
+            | Self::AccountKeep
+            | Self::RecoveryObjection => true,
             Self::Verification
             | Self::EmailChange
             | Self::PhoneChange
             | Self::LoginName
             | Self::FactorCode
             | Self::FactorUndo
+            | Self::AccountRecovery
             | Self::Application(_) => false,
         })
     }
@@ -113,7 +123,8 @@ impl Kind {
     /// end the owner's link by changing something. Whether such a link still works is decided by
     /// what the account remembers, and not by its row: see [`former`](crate::account::former).
     /// The same applies to a link that reopens a closed account: see
-    /// [`closing`](crate::account::closing). A link that undoes the set-up of a factor is bound to the
+    /// [`closing`](crate::account::closing). And to a link that objects to a recovery: see
+    /// [`recovering`](crate::account::recovering). A link that undoes the set-up of a factor is bound to the
     /// address to which it was sent.
     fn outlives(&self, ending: Ending<'_>) -> bool {
         match (self, ending) {
@@ -123,7 +134,8 @@ impl Kind {
                 | Self::PhoneUndo
                 | Self::LoginNameUndo
                 | Self::AccountKeep
-                | Self::FactorUndo,
+                | Self::FactorUndo
+                | Self::RecoveryObjection,
                 _,
             ) => true,
             (Self::Verification, Ending::BySession { verified }) => !verified,
@@ -205,11 +217,25 @@ mod tests {
         let table = [
             (
                 Ending::All,
-                vec!["email_undo", "phone_undo", "login_name_undo", "account_keep", "factor_undo"],
+                vec![
+                    "email_undo",
+                    "phone_undo",
+                    "login_name_undo",
+                    "account_keep",
+                    "factor_undo",
+                    "recovery_objection",
+                ],
             ),
             (
                 Ending::BySession { verified: true },
-                vec!["email_undo", "phone_undo", "login_name_undo", "account_keep", "factor_undo"],
+                vec![
+                    "email_undo",
+                    "phone_undo",
+                    "login_name_undo",
+                    "account_keep",
+                    "factor_undo",
+                    "recovery_objection",
+                ],
             ),
             (
                 Ending::BySession { verified: false },
@@ -220,6 +246,7 @@ mod tests {
                     "login_name_undo",
                     "account_keep",
                     "factor_undo",
+                    "recovery_objection",
                 ],
             ),
             (Ending::Kind(&Kind::EmailUndo), vec![]),

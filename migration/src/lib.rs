@@ -29,6 +29,7 @@ pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::prelude::{DynIden, IntoIden, MigrationTrait};
 
 mod account;
+mod account_recovery;
 mod attempt;
 mod audit_log;
 mod captcha;
@@ -45,6 +46,7 @@ mod second_factor;
 mod session;
 mod session_data;
 mod table;
+mod trusted_device;
 
 /// Creates and updates the tables of portcullis. See the [crate page](crate).
 #[derive(Debug)]
@@ -72,6 +74,8 @@ impl MigratorTrait for List {
             Box::new(new_device::Migration),
             Box::new(second_factor::Migration),
             Box::new(captcha::Migration),
+            Box::new(trusted_device::Migration),
+            Box::new(account_recovery::Migration),
         ]
     }
 

@@ -6,7 +6,7 @@ pub(crate) mod account {
     use sea_orm::entity::prelude::*;
 
     use crate::base::clock::Timestamp;
-    use crate::base::id::{AccountId, LineageId};
+    use crate::base::id::{AccountId, AccountRecoveryId, LineageId};
 
     #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "auth_account")]
@@ -52,6 +52,8 @@ pub(crate) mod account {
         pub enrolment_due_at: Option<Timestamp>,
         /// The epoch that began when a factor without rows of its own was set up, for each such factor.
         pub factor_epochs: Option<String>,
+        /// The open recovery by an administrator. Whatever ends it, clears this column.
+        pub recovery_id: Option<AccountRecoveryId>,
         pub created_at: Timestamp,
     }
 

@@ -85,6 +85,7 @@ mod further_name;
 mod listing;
 mod login_id;
 mod name_probe;
+pub(crate) mod recovering;
 pub(crate) mod store;
 mod stored_password;
 pub(crate) mod superuser;
@@ -287,6 +288,7 @@ impl NewAccount {
             password_mailed_at: None,
             enrolment_due_at: None,
             factor_epochs: None,
+            recovery_id: None,
             created_at: now,
         }
     }

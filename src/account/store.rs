@@ -375,6 +375,7 @@ pub(crate) async fn hand_over<C: ConnectionTrait>(
         .col_expr(account::Column::LastLoginAt, Expr::value(None::<i64>))
         .col_expr(account::Column::PasswordMailedAt, Expr::value(Some(now)))
         .col_expr(account::Column::EnrolmentDueAt, Expr::value(None::<i64>))
+        .col_expr(account::Column::RecoveryId, no_recovery())
         .col_expr(account::Column::Epoch, Expr::col(account::Column::Epoch).add(1))
         .filter(account::Column::Id.eq(id))
         .filter(account::Column::VerifiedAt.is_null())
@@ -548,6 +549,11 @@ pub(crate) async fn set_first_username<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// The value of the column of an account without an open recovery.
+pub(crate) fn no_recovery() -> Expr {
+    Expr::value(None::<uuid::Uuid>)
+}
+
 /// The condition that an account is closed and not erased.
 pub(crate) fn is_closing() -> Expr {
     account::Column::SweepAt.is_not_null().and(account::Column::ErasedAt.is_null())
@@ -575,6 +581,12 @@ pub(crate) async fn set<C: ConnectionTrait>(
             update.col_expr(account::Column::Epoch, moved.into())
         }
     };
+    use account::Column::{DeletedAt, DisabledAt, Superuser};
+    if matches!(column, DisabledAt | DeletedAt | Superuser) {
+        // A recovery does not wait until the account is enabled again. Nor may it give somebody the
+        // rights that the account gets meanwhile.
+        update = update.col_expr(account::Column::RecoveryId, no_recovery());
+    }
     let updated = update
         .col_expr(column, Expr::value(value.into()))
         .filter(account::Column::Id.eq(id))
@@ -711,6 +723,7 @@ pub(crate) async fn reset_password<C: ConnectionTrait>(
             .col_expr(Column::VerifiedAt, Expr::value(Some(now)))
             .col_expr(Column::EnrolledFactors, Expr::value(0i64))
             .col_expr(Column::RegisteredLineageId, Expr::value(None::<uuid::Uuid>))
+            .col_expr(Column::RecoveryId, no_recovery())
             .filter(Column::VerifiedAt.is_null());
     }
     Ok(update.exec(db).await?.rows_affected > 0)
@@ -823,6 +836,7 @@ pub(crate) async fn raise_epochs<C: ConnectionTrait>(
     let raised = CaseStatement::new().case(epoch().lt(least), least).finally(epoch().add(1));
     let updated = changing()
         .col_expr(account::Column::Epoch, raised.into())
+        .col_expr(account::Column::RecoveryId, no_recovery())
         .filter(account::Column::Id.is_in(ids.iter().copied()))
         .exec(db)
         .await?;

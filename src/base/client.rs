@@ -49,10 +49,11 @@ pub struct ClientInfo {
     address: Option<IpAddr>,
     user_agent: Option<String>,
     device: Option<DeviceToken>,
+    trusted: Option<DeviceToken>,
 }
 
-/// The token with which a browser claims that an account has signed in from it before. It is not
-/// verified yet, and never printed.
+/// The token with which a browser claims that an account has signed in from it before, or that it is
+/// trusted. It is not verified yet, and never printed.
 #[derive(Clone, PartialEq, Eq)]
 struct DeviceToken(String);
 
@@ -71,6 +72,7 @@ impl ClientInfo {
             address: peer.map(|peer| proxies.client_behind(peer, headers)),
             user_agent: headers.get(USER_AGENT).and_then(|value| tidy_user_agent(value.as_bytes())),
             device: None,
+            trusted: None,
         }
     }
 
@@ -88,6 +90,25 @@ impl ClientInfo {
         self
     }
 
+    /// Sets the token of a [trusted device](crate::trusted_device), as
+    /// [`with_device_token`](Self::with_device_token) does for a known one. The header of an HTTP request
+    /// is `Portcullis-Trusted-Device`.
+    #[must_use]
+    pub fn with_trusted_device_token(self, token: impl Into<String>) -> Self {
+        self.on_trusted_device(Some(token.into()))
+    }
+
+    /// Sets the token of a trusted device from the cookie or the header.
+    pub(crate) fn on_trusted_device(mut self, token: Option<String>) -> Self {
+        self.trusted = token.map(DeviceToken);
+        self
+    }
+
+    /// Returns the token of a trusted device that the client sent.
+    pub(crate) fn trusted_device(&self) -> Option<&str> {
+        self.trusted.as_ref().map(|token| &*token.0)
+    }
+
     /// Returns the device token that the client sent.
     pub(crate) fn device(&self) -> Option<&str> {
         self.device.as_ref().map(|device| &*device.0)
@@ -99,6 +120,7 @@ impl ClientInfo {
             address: peer.map(|peer| peer.to_canonical()),
             user_agent: user_agent.and_then(|value| tidy_user_agent(value.as_bytes())),
             device: None,
+            trusted: None,
         }
     }
 

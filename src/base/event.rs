@@ -56,6 +56,10 @@ event_kinds! {
     ChallengeFailed = "authn_challenge_fail",
     /// A code was sent as a second factor or for a step-up, or a factor of the application asked for one.
     FactorCodeSent = "authn_factor_code_sent",
+    /// A device was trusted to skip the second factor.
+    TrustedDeviceAdded = "trusted_device_added",
+    /// Devices are no longer trusted. The detail says why, or nothing if their owner removed one.
+    TrustedDeviceRemoved = "trusted_device_removed",
     /// Someone asked for a sign-in by mail.
     MailLoginRequested = "authn_mail_login_request",
     /// Someone requested a link to reset a forgotten password.
@@ -126,6 +130,16 @@ event_kinds! {
     AccountErased = "user_erased",
     /// Everything that is kept about an account was exported.
     AccountExported = "user_exported",
+    /// An administrator opened the recovery of an account. The detail says who.
+    AccountRecoveryOpened = "account_recovery_opened",
+    /// The owner of an account objected to its recovery.
+    AccountRecoveryObjected = "account_recovery_objected",
+    /// A recovery was cancelled. The detail says by whom, or that the owner signed in.
+    AccountRecoveryCancelled = "account_recovery_cancelled",
+    /// An administrator sent the link of a recovery after its delay. The detail says who.
+    AccountRecoveryCompleted = "account_recovery_completed",
+    /// The person set a new password with the link. The second factors of the account are gone.
+    AccountRecovered = "account_recovered",
     /// Maintenance removed expired rows. The detail says how many of which kind.
     Maintained = "maintenance",
     /// A backup was restored, and what it had made valid again was ended.

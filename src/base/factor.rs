@@ -123,72 +123,98 @@ impl FromIterator<Factor> for EnrolledFactors {
     }
 }
 
+/// The letter for a trusted device in the compact column of the session row. It is no letter of a factor,
+/// so a version that does not know it leaves it out.
+const TRUSTED_DEVICE: char = 'd';
+
 /// The factors that a session has passed. Each has the time at which it was last passed.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct PassedFactors(Vec<(Factor, Timestamp)>);
+pub struct PassedFactors {
+    passed: Vec<(Factor, Timestamp)>,
+    trusted_device_at: Option<Timestamp>,
+}
 
 impl PassedFactors {
     /// Creates a list with one factor, passed at `at`.
     pub fn one(factor: Factor, at: Timestamp) -> Self {
-        Self(vec![(factor, at)])
+        Self { passed: vec![(factor, at)], trusted_device_at: None }
     }
 
     /// Adds a factor that was passed at `at`. An older time of the same factor is replaced.
     #[must_use]
     pub fn with(mut self, factor: Factor, at: Timestamp) -> Self {
-        self.0.retain(|(known, _)| *known != factor);
-        self.0.push((factor, at));
-        self.0.sort_unstable_by_key(|(known, _)| *known);
+        self.passed.retain(|(known, _)| *known != factor);
+        self.passed.push((factor, at));
+        self.passed.sort_unstable_by_key(|(known, _)| *known);
         self
     }
 
     /// Removes a factor, as if it had not been passed.
     pub(crate) fn without(mut self, factor: Factor) -> Self {
-        self.0.retain(|(known, _)| *known != factor);
+        self.passed.retain(|(known, _)| *known != factor);
         self
+    }
+
+    /// Notes that a trusted device stood in for the second factor. It is no factor: nothing was passed.
+    pub(crate) fn by_trusted_device(mut self, at: Timestamp) -> Self {
+        self.trusted_device_at = Some(at);
+        self
+    }
+
+    /// Returns when a [trusted device](crate::trusted_device) stood in for the second factor of this
+    /// sign-in, if one did. It is no factor: the other methods do not know it.
+    pub fn trusted_device_at(&self) -> Option<Timestamp> {
+        self.trusted_device_at
     }
 
     /// Returns when this factor was last passed.
     pub fn passed_at(&self, factor: Factor) -> Option<Timestamp> {
-        self.0.iter().find(|(known, _)| *known == factor).map(|(_, at)| *at)
+        self.passed.iter().find(|(known, _)| *known == factor).map(|(_, at)| *at)
     }
 
     /// Returns when any factor was last passed.
     pub fn latest(&self) -> Option<Timestamp> {
-        self.0.iter().map(|(_, at)| *at).max()
+        self.passed.iter().map(|(_, at)| *at).max()
     }
 
     /// Returns each factor with its time.
     pub fn iter(&self) -> impl Iterator<Item = (Factor, Timestamp)> + '_ {
-        self.0.iter().copied()
+        self.passed.iter().copied()
     }
 
     /// Writes the form for the session row, such as `p1790000000000t1790000005000`.
     pub(crate) fn to_column(&self) -> String {
-        self.0.iter().map(|(factor, at)| format!("{}{}", factor.key(), at.as_millis())).collect()
+        let passed = self.passed.iter().map(|(factor, at)| (factor.key(), at));
+        let device = self.trusted_device_at.iter().map(|at| (TRUSTED_DEVICE, at));
+        passed.chain(device).map(|(key, at)| format!("{key}{}", at.as_millis())).collect()
     }
 
     /// Reads the column. Unknown factors are left out and prove nothing.
     pub(crate) fn from_column(column: &str) -> Self {
-        let mut factors = Vec::new();
+        let mut read = Self::default();
         let mut rest = column;
         while let Some(key) = rest.chars().next() {
             rest = &rest[key.len_utf8()..];
             let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
             let (digits, tail) = rest.split_at(end);
             rest = tail;
+            let Ok(at) = digits.parse().map(Timestamp::from_millis) else { continue };
             let factor = Factor::ALL.iter().find(|factor| factor.key() == key);
-            if let (Some(factor), Ok(at)) = (factor, digits.parse()) {
-                factors.push((*factor, Timestamp::from_millis(at)));
+            if let Some(factor) = factor {
+                read.passed.push((*factor, at));
+            } else if key == TRUSTED_DEVICE {
+                read.trusted_device_at = Some(at);
             }
         }
-        Self(factors)
+        read
     }
 }
 
 impl fmt::Debug for PassedFactors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.0.iter().map(|(k, v)| (k, v))).finish()
+        let mut map = f.debug_map();
+        map.entries(self.passed.iter().map(|(k, v)| (k, v)));
+        map.entries(self.trusted_device_at.iter().map(|at| ("trusted_device", at))).finish()
     }
 }
 
@@ -207,6 +233,14 @@ mod tests {
         assert_eq!(PassedFactors::from_column("p9X12t7é"), factors);
         assert_eq!(PassedFactors::from_column(""), PassedFactors::default());
         assert_eq!(factors.latest(), Some(at(9)));
+        assert_eq!(factors.trusted_device_at(), None);
+        let trusted = factors.clone().by_trusted_device(at(11));
+        assert_eq!(trusted.to_column(), "p9t7d11");
+        assert_eq!(PassedFactors::from_column("p9t7d11"), trusted);
+        // It is no factor.
+        assert!(trusted.iter().eq(factors.iter()) && trusted.latest() == Some(at(9)));
+        assert_ne!(trusted, factors);
+        assert!(Factor::ALL.iter().all(|factor| factor.key() != TRUSTED_DEVICE));
         let enrolled: EnrolledFactors = [Factor::Totp].into_iter().collect();
         assert!(enrolled.contains(Factor::Totp) && !enrolled.contains(Factor::Passkey));
     }

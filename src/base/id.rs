@@ -86,6 +86,10 @@ ids! {
     MessageId,
     /// Identifies one authenticator of an account.
     TotpId,
+    /// Identifies one recovery of an account by an administrator.
+    AccountRecoveryId,
+    /// Identifies one trusted device of an account. It is not the token of the device.
+    TrustedDeviceId,
 }
 
 impl LineageId {

@@ -262,6 +262,8 @@ pub(crate) enum Purpose {
     RateKey,
     /// Digests of the accounts that a known device belongs to.
     KnownDevice,
+    /// Digests of the tokens of trusted devices, and of the accounts that they belong to.
+    TrustedDevice,
     /// Digests of addresses that an account has left.
     FormerAddress,
     /// Digests of the place from which a link was used.
@@ -307,6 +309,7 @@ impl Purpose {
             Self::AttemptSubject => "attempt subject",
             Self::RateKey => "rate key",
             Self::KnownDevice => "known device",
+            Self::TrustedDevice => "trusted device",
             Self::FormerAddress => "former address",
             Self::UsedFrom => "used from",
             Self::ToldPlace => "told place",
@@ -484,6 +487,7 @@ mod tests {
             Purpose::AttemptSubject,
             Purpose::RateKey,
             Purpose::KnownDevice,
+            Purpose::TrustedDevice,
             Purpose::FormerAddress,
             Purpose::UsedFrom,
             Purpose::ToldPlace,

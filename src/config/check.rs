@@ -108,6 +108,8 @@ impl Config {
         self.check_retention(&mut check);
         self.check_totp(&mut check);
         self.check_factor(&mut check);
+        self.check_account_recovery(&mut check);
+        self.check_trusted_device(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",
@@ -611,6 +613,11 @@ impl Config {
             retention.closed_accounts < DAY || retention.closed_accounts > 90 * DAY,
             "retention.closed_accounts",
             "must be between one day and 90 days; a shorter time would end before its link is read",
+        );
+        check.refuse_if(
+            retention.account_recoveries < DAY || retention.account_recoveries > 400 * DAY,
+            "retention.account_recoveries",
+            "must be between one day and 400 days",
         );
         check.refuse_if(
             retention.erased_sources > 400 * DAY,

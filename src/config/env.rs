@@ -45,6 +45,8 @@
 //! | `PORTCULLIS_VERIFICATION_LIFETIME` | duration |
 //! | `PORTCULLIS_CONTACT_CONFIRM_LIFETIME`, `PORTCULLIS_CONTACT_UNDO_LIFETIME` (or `off`) | durations |
 //! | `PORTCULLIS_TOTP_ISSUER` | text |
+//! | `PORTCULLIS_TRUSTED_DEVICES` | `true` or `false` |
+//! | `PORTCULLIS_TRUSTED_DEVICE_LIFETIME` | duration |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
 //! | `PORTCULLIS_FORWARDED_HEADER` | `x-forwarded-for` or `forwarded` |
 //! | `PORTCULLIS_FORWARDED_PREFIX` | `true` or `false` |
@@ -266,6 +268,8 @@ impl Config {
             "CONTACT_UNDO_LIFETIME" if value == "off" => self.contact.undo_lifetime = None,
             "CONTACT_UNDO_LIFETIME" => self.contact.undo_lifetime = Some(duration(value)?),
             "TOTP_ISSUER" => self.totp.issuer = Some(value.to_owned()),
+            "TRUSTED_DEVICES" => self.trusted_device.enabled = boolean(value)?,
+            "TRUSTED_DEVICE_LIFETIME" => self.trusted_device.lifetime = duration(value)?,
             "TRUSTED_PROXIES" => {
                 self.proxies.networks = list(value)
                     .map(|text| {

@@ -85,6 +85,12 @@ pub struct LinkConfig {
     /// The page that undoes the set-up of a second factor. Default:
     /// `/second-factor/undo#token={token}`.
     pub factor_undo: String,
+    /// The page that objects to a recovery of the account. Default:
+    /// `/account/recovery/object#token={token}`.
+    pub recovery_object: String,
+    /// The page that finishes a recovery with a new password. Default:
+    /// `/account/recovery#token={token}`.
+    pub account_recovery: String,
 }
 
 /// What delivers the messages in the outbox.
@@ -133,6 +139,8 @@ impl Default for LinkConfig {
             login_name_undo: "/login-names/undo#token={token}".to_owned(),
             account_keep: "/account/keep#token={token}".to_owned(),
             factor_undo: "/second-factor/undo#token={token}".to_owned(),
+            recovery_object: "/account/recovery/object#token={token}".to_owned(),
+            account_recovery: "/account/recovery#token={token}".to_owned(),
         }
     }
 }
@@ -155,6 +163,8 @@ impl LinkConfig {
             login_name_undo: query(pages.login_name_undo),
             account_keep: query(pages.account_keep),
             factor_undo: query(pages.factor_undo),
+            recovery_object: query(pages.recovery_object),
+            account_recovery: query(pages.account_recovery),
             login: query(pages.login),
         }
     }
@@ -241,6 +251,8 @@ impl Config {
             ("mail.links.login_name_undo", &links.login_name_undo),
             ("mail.links.account_keep", &links.account_keep),
             ("mail.links.factor_undo", &links.factor_undo),
+            ("mail.links.recovery_object", &links.recovery_object),
+            ("mail.links.account_recovery", &links.account_recovery),
         ] {
             let local = ReturnTo::parse(&page.replace(TOKEN, "x")).is_some();
             check.refuse_if(

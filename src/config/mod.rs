@@ -14,6 +14,7 @@ use crate::base::public_url::PublicUrl;
 use crate::base::rate::Quota;
 use crate::base::secret::Secret;
 
+pub mod account_recovery;
 pub mod captcha;
 pub mod check;
 pub mod env;
@@ -21,12 +22,15 @@ pub mod factor;
 pub mod mail;
 pub mod retention;
 pub mod totp;
+pub mod trusted_device;
 
+pub use account_recovery::AccountRecoveryConfig;
 pub use captcha::CaptchaConfig;
 pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use retention::RetentionConfig;
 pub use totp::{TotpAlgorithm, TotpConfig};
+pub use trusted_device::TrustedDeviceConfig;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -74,6 +78,10 @@ pub struct Config {
     pub totp: TotpConfig,
     /// Which second factors are needed, when mailed codes count, and the limits of the application's own.
     pub factor: FactorConfig,
+    /// How an administrator recovers an account.
+    pub account_recovery: AccountRecoveryConfig,
+    /// Devices that skip the second factor for some time.
+    pub trusted_device: TrustedDeviceConfig,
 }
 
 /// Secrets and signing keys.
@@ -869,6 +877,11 @@ impl Config {
     /// Returns the name of the cookie for known devices.
     pub(crate) fn device_cookie_name(&self) -> String {
         format!("{}-device", self.cookie_name())
+    }
+
+    /// Returns the name of the cookie for trusted devices.
+    pub(crate) fn trusted_device_cookie_name(&self) -> String {
+        format!("{}-trusted", self.cookie_name())
     }
 
     /// Returns the name of the cookie for browsers that asked for a sign-in by mail.

@@ -155,11 +155,12 @@ use crate::context::Context;
 use crate::flow::address::{self, Asking, Confirming, Undoing, Yields, recent_factor};
 use crate::flow::enrolling::FactorOwner;
 use crate::flow::factors::{self, Recent};
+use crate::flow::way_back::{self, WayBack};
 use crate::handle::Portcullis;
 use crate::hook::{NamesBefore, NamesCause, NamesChange};
 use crate::identity::{AccountOwner, AuthError, owner};
 use crate::message::{MessageKind, Recipient, Values};
-use crate::one_time::{self, Answer, Challenge, Start};
+use crate::one_time;
 use crate::outbox::{self, Outgoing};
 use crate::session::{Issued, SessionError};
 
@@ -217,29 +218,6 @@ impl address::Change for Change {
 
     fn leads_where(&self, other: &Self) -> bool {
         self.new == other.new
-    }
-}
-
-/// An address that can be put back, as its challenge stores it, with its sequence in the account.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct WayBack {
-    address: String,
-    sequence: i64,
-}
-
-impl WayBack {
-    fn of(context: &Context, challenge: &Challenge) -> Option<Self> {
-        let way: Self = serde_json::from_str(challenge.data()?).ok()?;
-        let bound = challenge.is_bound_to(context, &[way.address.as_bytes(), &way.number()]);
-        bound.then_some(way)
-    }
-
-    fn to_data(&self) -> String {
-        serde_json::to_string(self).expect("a text and a number are always JSON")
-    }
-
-    fn number(&self) -> [u8; 8] {
-        self.sequence.to_be_bytes()
     }
 }
 
@@ -713,7 +691,12 @@ impl Applying<'_> {
         if !settled {
             return Ok(None);
         }
-        self.way_back(txn, leaving, typed).await
+        let page = match self.channel {
+            Channel::Email => &self.context.config.mail.links.email_undo,
+            Channel::Phone => &self.context.config.mail.links.phone_undo,
+        };
+        let kind = self.channel.undo();
+        Ok(way_back::link_to(txn, self.context, &kind, page, leaving, typed).await?)
     }
 
     /// Takes the new address from an account that never proved it. A mail address stays with an
@@ -730,36 +713,6 @@ impl Applying<'_> {
         let evicted = account_store::evict(txn, &holder, normal).await?;
         before.changed(txn, NamesChange::lost(&auth, self.client, self.now)).await?;
         Ok(evicted)
-    }
-
-    /// Creates the link that undoes the change.
-    async fn way_back(
-        &self,
-        txn: &Txn<'_>,
-        leaving: &login_name::Model,
-        typed: &str,
-    ) -> Result<Option<String>, ContactError> {
-        let (context, config) = (self.context, &self.context.config);
-        let Some(lifetime) = config.contact.undo_lifetime else { return Ok(None) };
-        let way = WayBack { address: typed.to_owned(), sequence: leaving.sequence };
-        let start = Start {
-            kind: &self.channel.undo(),
-            account_id: Some(leaving.account_id),
-            session_id: None,
-            // One link for each address that the account ever had.
-            target: Some(&leaving.normal),
-            data: Some(&way.to_data()),
-            binding: Some(&[way.address.as_bytes(), &way.number()]),
-            answer: Answer::TokenOnly,
-            lifetime,
-            cool_down: std::time::Duration::ZERO,
-        };
-        let started = one_time::start(txn, context, &start).await?;
-        let page = match self.channel {
-            Channel::Email => &config.mail.links.email_undo,
-            Channel::Phone => &config.mail.links.phone_undo,
-        };
-        Ok(started.and_then(|started| config.link(page, &started.token)))
     }
 
     async fn tell(

@@ -7,7 +7,7 @@
 
 use sea_orm::{ConnectionTrait, DbErr};
 
-use crate::account::enrolled::remove_factors;
+use crate::account::enrolled::{remove_factors, store::forget_trusted_devices};
 use crate::account::entity::account;
 use crate::account::store::{self as account_store, Claimed};
 use crate::audit_log;
@@ -45,6 +45,7 @@ impl HandOver<'_> {
             return Ok(None);
         }
         remove_factors(txn, auth.context(), row).await?;
+        forget_trusted_devices(txn, row.id).await?;
         if prove(txn, row, normal, now).await?.is_none() {
             return Ok(None);
         }

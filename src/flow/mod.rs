@@ -12,3 +12,4 @@ pub(crate) mod hand_over;
 pub(crate) mod new_account;
 pub(crate) mod password_attempt;
 pub(crate) mod sign_in;
+pub(crate) mod way_back;

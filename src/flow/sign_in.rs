@@ -20,7 +20,7 @@
 
 use crate::account::enrolled::{mailed_code_at, store as enrolled_store};
 use crate::account::entity::account;
-use crate::account::{Account, store as account_store};
+use crate::account::{Account, recovering, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -36,6 +36,7 @@ use crate::new_device::NewDevice;
 use crate::session::device::{Device, Devices};
 use crate::session::issue::Replaces;
 use crate::session::judge::SessionState;
+use crate::session::trusted::TrustedToken;
 use crate::session::{
     Issued, SessionError, Stage, StartSession, Transport, store as session_store,
 };
@@ -142,6 +143,13 @@ impl Demands {
         Self { enrolled: none, accepted: none, new_password: true, enrolment: Enrolment::NotNeeded }
     }
 
+    /// True if a second factor is all that is missing after the password. Only then a
+    /// [trusted device](crate::trusted_device) may stand in for it, or may be made.
+    pub(crate) fn only_second_factor(self) -> bool {
+        let Self { enrolled, accepted: _, new_password, enrolment } = self;
+        !enrolled.is_empty() && !new_password && enrolment == Enrolment::NotNeeded
+    }
+
     /// The same, after a new password was set.
     pub(crate) fn with_new_password(self) -> Self {
         Self { new_password: false, ..self }
@@ -226,6 +234,7 @@ pub(crate) struct NewSession<'a> {
     remember: bool,
     transport: Transport,
     now: Timestamp,
+    by_trusted_device: bool,
 }
 
 impl<'a> NewSession<'a> {
@@ -251,7 +260,16 @@ impl<'a> NewSession<'a> {
             remember: true,
             transport: Transport::Cookie,
             now,
+            by_trusted_device: false,
         }
+    }
+
+    /// A trusted device stands in for the second factor. Nothing else is required (see
+    /// [`Demands::only_second_factor`]), and the device was used up in this transaction.
+    pub(crate) fn by_trusted_device(mut self) -> Self {
+        self.proved = self.proved.by_trusted_device(self.now);
+        self.by_trusted_device = self.demands.only_second_factor();
+        self
     }
 
     /// Replaces the session that the client had before.
@@ -289,14 +307,37 @@ impl<'a> NewSession<'a> {
         self
     }
 
+    /// True if the password was proved, and only the second factor of the account is missing.
+    pub(crate) fn waits_for_second_factor_alone(&self) -> bool {
+        self.proved.passed_at(Factor::Password).is_some()
+            && self.demands.only_second_factor()
+            && self.stage() == Stage::PendingSecondFactor
+    }
+
+    /// Returns true if this factor would be enough as the second step.
+    pub(crate) fn accepts(&self, factor: Factor) -> bool {
+        self.demands.accepts(factor)
+    }
+
+    /// True if the sign-in is complete, and the account requires nothing besides its second factor.
+    pub(crate) fn ends_with_second_factor(&self) -> bool {
+        self.demands.only_second_factor() && self.stage() == Stage::Full
+    }
+
     pub(crate) fn stage(&self) -> Stage {
-        // Only a second step is further than the first one. A sign-in that sets up a factor has not
-        // taken one.
-        let further = match self.before {
+        match self.by_trusted_device {
+            true => Stage::Full,
+            false => self.demands.stage(&self.proved, self.is_further()),
+        }
+    }
+
+    /// Only a second step is further than the first one. A sign-in that sets up a factor has not taken
+    /// one.
+    fn is_further(&self) -> bool {
+        match self.before {
             Before::Unfinished(state, _) => state.stage == Stage::PendingSecondFactor,
             Before::Replaces(_) => false,
-        };
-        self.demands.stage(&self.proved, further)
+        }
     }
 
     /// Locks the account's row. This must be the first statement of the transaction.
@@ -319,6 +360,10 @@ impl<'a> NewSession<'a> {
         let stage = self.stage();
         if let (Stage::Full, Enrolment::Due(due)) = (stage, self.demands.enrolment) {
             enrolled_store::set_enrolment_due(txn, self.row.id, due).await?;
+        }
+        if stage == Stage::Full && self.demands.has_second(&self.proved, self.is_further()) {
+            // An owner who has a second factor needs no recovery.
+            recovering::has_factor(txn, self.row, self.client, self.now).await?;
         }
         let mut account = Account::from(self.row.clone());
         if stage == Stage::PendingSecondFactor {
@@ -347,8 +392,10 @@ impl<'a> NewSession<'a> {
             Enrolment::Due(due) => Some(due).filter(|_| stage == Stage::Full),
             Enrolment::NotNeeded | Enrolment::Now | Enrolment::LastRecoveryCode => None,
         };
+        let trust = &context.config.trusted_device;
+        let offers_trust = trust.enabled && (!self.row.superuser || trust.superusers);
         let issued = start.inside(txn).issue().await?.with_enrolment_due(due);
-        Ok(Made { issued, account: account.id(), stage })
+        Ok(Made { issued: issued.offering_trust(offers_trust), account: account.id(), stage })
     }
 }
 
@@ -373,6 +420,14 @@ pub(crate) struct Made {
 }
 
 impl Made {
+    /// Adds the token of a trusted device to the answer.
+    pub(crate) fn with_trusted_device(self, token: Option<TrustedToken>) -> Self {
+        match token {
+            Some(token) => Self { issued: self.issued.with_trusted_device(token), ..self },
+            None => self,
+        }
+    }
+
     /// Does what follows after the commit.
     pub(crate) async fn committed(self, auth: &Portcullis) -> LoginOutcome {
         if self.stage == Stage::Full {

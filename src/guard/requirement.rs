@@ -633,7 +633,7 @@ impl fmt::Debug for Requirement {
     }
 }
 
-/// Returns the step-up by this factor or, without one, by any factor of the account.
+/// Returns the step-up by this factor or, without one, by any factor that counts.
 fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Duration>) -> StepUp {
     let enrolled = identity.account().enrolled_factors();
     // A password is no second factor, so the row does not list it. Neither does it list a mailed code
@@ -641,7 +641,12 @@ fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Durat
     // requirement names them, or if this session has proved them before.
     let has = |candidate: Factor| {
         let account = identity.account();
-        let named = factor.is_some() || identity.session().factors().passed_at(candidate).is_some();
+        let before = || {
+            // If a trusted device stood in, only a second factor of the account helps.
+            !identity.lacks_second_factor()
+                && identity.session().factors().passed_at(candidate).is_some()
+        };
+        let named = factor.is_some() || before();
         match candidate {
             Factor::Password => named,
             Factor::MailedCode => {

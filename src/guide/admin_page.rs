@@ -1,6 +1,8 @@
 //! An administrator's page: list accounts, show one, change its roles, disable it, end its
 //! sessions, erase it.
 //!
+//! The page [`lost_access`](super::lost_access) has the handlers that help people who have lost everything.
+//!
 //! Portcullis has no routes for administrators, because every service has its own rules about who
 //! may do what. Copy these complete handlers, and change the permissions.
 //!

@@ -214,7 +214,20 @@
 //! | `factor.superusers` | off | with it, a superuser without a second factor must set one up during the sign-in, which needs the mounted routes. Turn it on when your pages can do this |
 //! | `factor.challenges` | 10 an hour | a person who has seen a part of a printed card must not ask until a question comes that they can answer. A count of its own keeps the known devices of the owner free |
 //! | `factor.external_timeout` | 5 s | a person waits for the answer. Without one, nobody gets through |
+//! | `trusted_device.enabled` | off | a [trusted device](crate::trusted_device) gives up the second factor for comfort. Decide this for your service |
+//! | `trusted_device.lifetime` | 30 d | like a session: a device that is used every day asks for the factor once a month. From an hour to 90 days; no use makes it longer |
+//! | `trusted_device.max_per_account` | 10 | more than a person has. One more replaces the least recently used |
+//! | `trusted_device.superusers` | off | the accounts that may do everything should prove both factors each time |
+//! | roles that require a factor | forbid trusted devices | a service that requires a factor wants it at each sign-in. [`allow_trusted_devices`](crate::permission::Roles::allow_trusted_devices) changes this for a role |
 //! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
+//!
+//! # Recovery by an administrator
+//!
+//! | setting | default | reason |
+//! |---|---|---|
+//! | `account_recovery.delay` | 72 h, at least one hour | the owner of the account must be able to read the notice and object, also after a weekend. Without a delay, whoever convinces one administrator has the account |
+//! | `account_recovery.open_for` | 14 d after the delay | an administrator may be away; afterwards nobody knows any more what was checked |
+//! | `account_recovery.link_lifetime` | 24 h | the person waits for this mail. It can be sent again |
 //!
 //! # Retention
 //!
@@ -229,6 +242,7 @@
 //! | `retention.denials` | 30 d | they are for alerts and for finding the cause of a failure, not for history |
 //! | `retention.unverified_accounts` | 7 d, only if `login.require_verified` is on | A link is valid for a day, and its owner may be away for a weekend. After that the account only blocks an address for others. If accounts can be used without verification, none is deleted |
 //! | `retention.closed_accounts` | 14 d | How long a closed account can be reopened. It covers a holiday of the owner whose account a thief has closed. Data protection asks for an erasure within a month, and backups need some of that time. Between one and 90 days: with less, the link would be over before it is read |
+//! | `retention.account_recoveries` | 180 d after the time for it | as long as the events: a fraud is often found after months |
 //! | `retention.erased_sources` | 30 d after the erasure | Network addresses and details of the events of an erased account. A person who does harm and then leaves can be traced for this long. After it, the events only count what happened |
 //! | session data | as long as its session has a row | it is deleted with the last session of its lineage, never earlier. Not configurable |
 //! | record of messages about new devices | 30 d | as long as a place counts as reported. Not configurable |

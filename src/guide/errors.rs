@@ -76,13 +76,14 @@
 //! | `too_many_attempts` | 429 | Too many attempts failed. `Retry-After` says when to try again, and the correct code is refused until then. For codes of challenges and of sign-ins by mail, this is always told. For passwords, codes of second factors, reset links and requests for a sign-in by mail, it is told only with `attempts.reveal_lockout`. Otherwise the answer is that of a wrong password, code or link, or of an accepted request |
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `authenticator_not_found` | 404 | the account has no such authenticator, or it has waited too long for its first code; the answer is the same for one of another account |
+//! | `trusted_device_not_found` | 404 | the account has no such [trusted device](crate::trusted_device), or its trust has ended; the answer is the same for one of another account |
 //! | `too_many_authenticators` | 409 | the account has the maximum number of authenticators |
 //! | `factor_already_enrolled` | 409 | this factor, such as mailed or texted [codes](crate::sent_code), is already a second factor of the account |
 //! | `factor_in_use` | 409 | codes to this phone number are a second factor; switch them off before you remove the number |
 //! | `factor_required` | 409 | a role of the account requires a second factor, and this is the last one that is strong enough; set up another one before you remove it |
 //! | `factor_too_weak` | 409 | a role of the account requires a stronger second factor, which must be set up first |
 //! | `no_password` | 409 | mailed codes can be a second factor only of an account with a password, because a sign-in by mail already proves the mailbox |
-//! | `code_ended` | 403 | five wrong codes were typed for a [code that was sent](crate::sent_code); request a new one |
+//! | `code_ended` | 403 | five wrong codes were typed for a [code that was sent](crate::sent_code) or a [challenge](crate::port::ExternalFactor); request a new one |
 //! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a [mailed code](crate::sent_code) is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
 //! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no [code](crate::sent_code) is sent for it, and it cannot be switched off. Or the method is `external`, and the service checks [no such factor](crate::Builder::external_factor) |
@@ -150,7 +151,11 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `account_not_found` | 404 | there is no such account |
-//! | `account_disabled`, `account_not_verified` | 403 | [`job_identity`](crate::Portcullis::job_identity): the account cannot be used now |
+//! | `account_disabled`, `account_not_verified` | 403 | [`job_identity`](crate::Portcullis::job_identity) and a recovery: the account cannot be used now |
+//! | `own_account`, `more_rights` | 403 | administrators cannot [recover](crate::account_recovery) their own account, nor one with a right that they do not have |
+//! | `recovery_open` | 409 | the account already has an open recovery |
+//! | `recovery_not_found` | 404 | the account has no open recovery, or it is at another step |
+//! | `recovery_too_early` | 409 | the owner can still object to this recovery; the text says until when |
 //! | `account_erased` | 410 | the account was erased; nothing is kept about it except its id |
 //! | `last_superuser` | 409 | this is the last superuser, so it cannot be disabled, deleted, closed, erased or demoted; make another account a superuser first |
 //! | `session_limit` | 409 | the account has the maximum number of sessions; sign out on another device first |
@@ -165,7 +170,7 @@
 //! | `invalid_recipient` | 422 | `outbox().send(..)`: the recipient is not one plain mail address or phone number |
 //! | `idle_too_short` | 422 | the idle time of a role is less than three times `session.replay_after` |
 //! | `unknown_level` | 422 | this level is not configured for this kind of resource |
-//! | `reserved_domain` | 422 | a permission in a domain that begins with `auth-` was declared or granted; these domains are reserved for portcullis |
+//! | `reserved_domain` | 422 | a permission in a domain that begins with `auth-` was declared or granted; these domains are reserved for portcullis, and only `auth-account:recover` can be granted |
 //! | `reserved_name` | 422 | the role name looks like a level on a resource |
 //! | `role_exists` | 409 | there is already a role with this name and other permissions |
 //! | `role_defined_twice` | 422 | the code defines two roles with this name |

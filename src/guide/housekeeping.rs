@@ -60,6 +60,7 @@
 //! | `auth_session`, `auth_session_data` | 7 days after the end; visitors: one hour | `retention.sessions` |
 //! | `auth_challenge`, `auth_challenge_start` | one hour after a code or link expired | `retention.challenges` |
 //! | `auth_totp`: authenticators that never got their first code | one hour, or `totp.confirm_lifetime` if that is longer | `retention.challenges` |
+//! | `auth_trusted_device` | until the trust ends | `trusted_device.lifetime` |
 //! | `auth_captcha` | one hour after it expired | `retention.challenges` |
 //! | `auth_captcha_failures` | until the window has passed | `captcha.window` |
 //! | `auth_attempt` | 24 hours | `retention.attempts` |
@@ -72,6 +73,7 @@
 //! | `auth_told_place`, `auth_device_digest` | 30 days | |
 //! | `auth_account`: accounts that strangers created and nobody verified | 7 days | `retention.unverified_accounts`; only with `login.require_verified` |
 //! | `auth_account`: accounts that were closed | 14 days, then they are [erased](crate::own_account#erasing) | `retention.closed_accounts` |
+//! | `auth_account_recovery` | 180 days after the time in which it could be completed | `retention.account_recoveries` |
 //! | `auth_event`: addresses and details in the events of an erased account | 30 days | `retention.erased_sources` |
 //!
 //! ```

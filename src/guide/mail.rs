@@ -79,10 +79,12 @@
 //! | `link`, `code`, `minutes` | `mail_login` | the link and the code of the sign-in, and how long they are valid |
 //! | `code`, `minutes` | messages with a code | the code, and how long it is valid |
 //! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added`, `factor_added`, `account_closed` | the link that undoes the change or reopens the account, and how long it is valid |
+//! | `link`, `hours` | `recovery_opened`, `recovery_link` | the link to object and the hours of the delay; the link that sets a new password, and how long it is valid |
 //! | `factor` | `factor_added`, `factor_removed` | which factor |
 //! | `minutes` | `account_locked`, `second_factor_locked` | how long attempts are refused |
 //! | `count`, `first`, `last` | `new_device_digest` | how many sign-ins there were, and the times of the first and the last one |
 //! | `left` | `recovery_code_used` | how many codes are left |
+//! | `days` | `trusted_device_added` | how long the device is trusted |
 //! | `purpose` | `challenge_code` | what the code is for |
 //!
 //! HTML templates escape every value. The built-in templates contain no text that a stranger chose. A username such
@@ -166,6 +168,9 @@
 //! `mail.links.account_keep`. It is opened from the mail about a closed account, and posts the token to
 //! `/auth/account/keep`, without a session. After a 204 show the form for a forgotten password, because the person
 //! who closed the account may know the password.
+//!
+//! If you mount the routes of [`account_recovery`](crate::account_recovery), it needs
+//! [two more pages](super::lost_access#the-pages-of-the-links).
 //!
 //! The page [`contact`](crate::contact) explains what ends a change, and why nobody can redirect it to another
 //! address. The page [`login_name`](crate::login_name) explains what an account can do with several names.

@@ -19,7 +19,9 @@
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
 //! | check a second factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |
+//! | let a browser skip the second factor for 30 days | [`trusted_device`](crate::trusted_device) |
 //! | make repeated requests of strangers more expensive | [`captcha`](crate::captcha) |
+//! | help people who have lost their phone, mailbox or everything | [`lost_access`] |
 //! | let people close, reopen and export their account | [`own_account`](crate::own_account) |
 //! | give roles, groups and levels | [`permissions`] |
 //! | let people edit and share their own rows | [`rows_with_owners`] |
@@ -65,6 +67,7 @@
 //! | visitor | a client with an anonymous session, which has no account |
 //! | source | the network address of a client; IPv6 addresses count by their /64 network |
 //! | known device | a browser or program that has signed in to the account before |
+//! | trusted device | a browser or program that skips the second factor, because its owner asked for it |
 //! | flow | what one route does, for example a login; you can also call it as a method |
 //! | factor | a way to show who you are, such as a password or a code from an authenticator app |
 //! | second factor | a factor in addition to the first step of a sign-in |
@@ -97,6 +100,8 @@ pub mod guards;
 pub mod housekeeping;
 pub mod jobs;
 pub mod lockout;
+#[cfg(feature = "routes")]
+pub mod lost_access;
 pub mod mail;
 pub mod migrations;
 pub mod nodes;

@@ -81,6 +81,8 @@
 //! 4. If people already use the service, set `config.factor.grace`, for example to a week. The time begins for
 //!    each account with its first request or sign-in without the factor. During it, its sessions stay full. Without it, an administrator without a factor must set one up at once.
 //!
+//! Holders of such a role cannot [trust a device](crate::trusted_device), unless you write `.trusted_devices(true)`.
+//!
 //! If you delete `.requires_factor(true)` from the code, the stored role still requires a factor, because the definition
 //! then says nothing about it. To end the requirement, write `.requires_factor(false)`.
 //!

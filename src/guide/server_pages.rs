@@ -78,11 +78,12 @@
 //! | sign in | `/auth/login` | `login`, `password`, `remember` |
 //! | sign out | `/auth/logout` | |
 //! | password again | `/auth/reauthenticate` | `password`, or `code` of a second factor, and `method` for a code that was sent |
-//! | [second step](#second-factors) of a sign-in, if mounted | `/auth/second-factor/verify` | `code`, and `method` for a code that was sent |
+//! | [second step](#second-factors) of a sign-in, if mounted | `/auth/second-factor/verify` | `code`, `method` for a code that was sent, and `trust_device` |
 //! | send a code for the second step | `/auth/second-factor/challenge` | `method`: `mailed_code` or `texted_code` |
 //! | send a code to prove a factor again | `/auth/reauthenticate/challenge` | `method` |
 //! | confirm a new authenticator | `/auth/totp/confirm` | `id`, `code` |
 //! | remove an authenticator | `/auth/totp/{id}/remove` | |
+//! | remove a [trusted device](crate::trusted_device), or all | `/auth/trusted-devices/{id}/remove`, `/auth/trusted-devices/remove` | |
 //! | use sent codes as a second factor | `/auth/sent-codes` | `method` |
 //! | stop this | `/auth/sent-codes/{method}/remove` | |
 //! | new password | `/auth/password` | `current_password`, `new_password`, `new_password_again` |
@@ -108,6 +109,8 @@
 //! | `?result=enrolment_required` | a link to the page that sets up a second factor, or this page itself. A [role requires](crate::second_factor#roles-that-require-a-factor) one and the account has none, or the sign-in used the [last recovery code](crate::recovery_code#what-a-page-should-do) |
 //!
 //! - Without the field `method`, a code of eight digits is read as one of an authenticator, and is wrong.
+//! - If [`PendingSession::offers_trust`](crate::PendingSession::offers_trust) is true, show a checkbox
+//!   `trust_device` with `value="true"`, which is not ticked. See [`trusted_device`](crate::trusted_device).
 //! - The forms that ask for a code end at `next`. Set `next` to the page with the form for the code.
 //! - A guard that redirects such a sign-in to the login page adds only `?next=`. So let the login page also take
 //!   `Option<EnrolmentSession>` and `Option<PendingSession>`, and show the same forms if one of them is there.
@@ -167,6 +170,8 @@
 //! | `login_name_undo` | `/login-names/undo` | `/auth/login-names/undo` | | anyone |
 //! | `factor_undo` | `/second-factor/undo` | `/auth/second-factor/undo` | | anyone |
 //! | `account_keep` | `/account/keep` | `/auth/account/keep` | | anyone |
+//! | `recovery_object` | `/account/recovery/object` | `/auth/account/recovery/object` | | anyone |
+//! | `account_recovery` | `/account/recovery` | `/auth/account/recovery/finish` | `password` | anyone |
 //!
 //! - "Anyone" means anyone who has the token. No session is required.
 //! - If a user must sign in first, the form leads to the login page and then back to the page of the
@@ -175,9 +180,10 @@
 //!   password. Without a script, offer two forms: one with the field, and one without it.
 //! - After an undo, lead to the form for a forgotten password (`next`). The person who made the
 //!   change may know the password.
-//! - The links `login` and `account_keep` exist only if you mount
-//!   [`mail_login::routes`](crate::mail_login::routes) and
-//!   [`own_account::routes`](crate::own_account::routes).
+//! - The links `login`, `account_keep` and the last two exist only if you mount
+//!   [`mail_login::routes`](crate::mail_login::routes),
+//!   [`own_account::routes`](crate::own_account::routes) and
+//!   [`account_recovery::routes`](crate::account_recovery::routes).
 //!
 //! The answers to a script are on the page [`mail`](super::mail#pages-for-changes-of-addresses-and-names).
 //!

@@ -132,6 +132,12 @@
 //! The answer to the first request is 202. Show its `target`, which tells the person where to look. The first
 //! `POST /auth/totp` of an account with a verified address usually needs a mailed code in this way.
 //!
+//! ## Trusted devices
+//!
+//! If `GET /auth/second-factor` answers with `"offers_trust": true`, show a box "trust this device", which is not
+//! ticked. If the person ticks it, send `"trust_device": true` with the code. The answer has `trusted_device`. See
+//! [`trusted_device`](crate::trusted_device).
+//!
 //! ## Setting up a required factor
 //!
 //! A [role can require](crate::second_factor#roles-that-require-a-factor) a second factor. If the account has none that

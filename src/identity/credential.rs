@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::session::cookie::{Found as FoundCookie, Pair, SessionCookie};
 use crate::session::device::Devices;
+use crate::session::trusted::TrustedTokens;
 
 /// The credential of a request.
 #[derive(Debug)]
@@ -275,6 +276,8 @@ pub(crate) fn client_of(
         );
     }
     let device = auth.per_instance::<Devices>().shown(headers);
+    let trusts = auth.context().config.trusted_device.enabled;
+    let trusted = trusts.then(|| auth.per_instance::<TrustedTokens>().shown(headers)).flatten();
     let proxies = &auth.context().config.proxies;
     if proxies.networks.is_empty() && crate::base::client::forwarded_headers_present(headers) {
         auth.report_finding(
@@ -283,5 +286,5 @@ pub(crate) fn client_of(
              network in `proxies.networks`, or every client seems to come from it",
         );
     }
-    ClientInfo::resolve(peer, headers, proxies).on_device(device)
+    ClientInfo::resolve(peer, headers, proxies).on_device(device).on_trusted_device(trusted)
 }

@@ -24,6 +24,12 @@ pub(crate) fn requires_factor(context: &Context, superuser: bool, grants: &Grant
     grants.requires_factor() || superuser && context.config.factor.superusers
 }
 
+/// Returns true if the owner of the account may [trust devices](crate::trusted_device).
+pub(crate) fn allows_trusted_devices(context: &Context, superuser: bool, grants: &Grants) -> bool {
+    let config = &context.config.trusted_device;
+    config.enabled && (!superuser || config.superusers) && grants.allows_trusted_devices()
+}
+
 impl Portcullis {
     /// Notes that an account must set up a factor. Without the routes for this it cannot.
     pub(crate) fn note_enrolment_required(&self) {

@@ -19,7 +19,7 @@
 //! | `auth-account:contact` | [`Contact`] | [`contact`](crate::contact): mail address and phone |
 //! | `auth-account:login-names` | [`LoginNames`] | [`login_name`](crate::login_name) |
 //! | `auth-account:sessions` | [`Sessions`] | [`own_session`](crate::own_session): list, end, report |
-//! | `auth-account:factors` | [`Factors`] | [`totp`](crate::totp), [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code): set up, list and remove second factors |
+//! | `auth-account:factors` | [`Factors`] | [`totp`](crate::totp), [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code): set up, list and remove second factors; [`trusted_device`](crate::trusted_device): list and remove; [`account_recovery`](crate::account_recovery): list recoveries, and object |
 //! | `auth-account:close` | [`Close`] | [`own_account`](crate::own_account): close the account |
 //! | `auth-account:export` | [`Export`] | [`own_account`](crate::own_account): export what is kept |
 //! | `auth-account:memberships` | [`Memberships`] | `POST /memberships/refresh` |

@@ -473,7 +473,13 @@ impl RequestIdentity {
                 Box::pin(self.count(&account)).await?;
             }
             if state.stage != Stage::Full {
-                let resolved = stage(Arc::new(state), account, transport);
+                let trusts = context.config.trusted_device.enabled && state.ceiling.is_none();
+                let offers_trust = trusts && state.stage == Stage::PendingSecondFactor && {
+                    let grants = self.resolver.grants(context, &account, authorization, grants);
+                    let grants = Box::pin(grants).await?;
+                    enrolment::allows_trusted_devices(context, account.superuser, &grants)
+                };
+                let resolved = stage(Arc::new(state), account, transport, offers_trust);
                 return Ok(Judged { resolved, generation: 0, max_idle: None });
             }
             let grants = self.resolver.grants(context, &account, authorization, grants).await?;
@@ -527,10 +533,15 @@ impl Judged {
     }
 }
 
-fn stage(state: Arc<SessionState>, account: Arc<Account>, transport: Transport) -> Resolved {
+fn stage(
+    state: Arc<SessionState>,
+    account: Arc<Account>,
+    transport: Transport,
+    offers_trust: bool,
+) -> Resolved {
     match state.stage {
         Stage::PendingSecondFactor => {
-            Resolved::Pending(PendingSession { state, account, transport })
+            Resolved::Pending(PendingSession { state, account, transport, offers_trust })
         }
         Stage::MustChangePassword => {
             Resolved::PasswordChange(PasswordChangeSession { state, account, transport })

@@ -132,12 +132,28 @@ impl Identity {
     /// Returns when this factor, or without one any factor, was last passed and counts. A texted code
     /// counts only if it is a second factor of the account. A phone number signs nobody in, so its
     /// holder must not get what belongs to the owner. A mailbox can replace the password anyway.
+    ///
+    /// If a trusted device stood in for the second factor, "any factor" means a second factor of the
+    /// account. Otherwise a thief of the password and the device could change the account.
     pub(crate) fn passed_at(&self, factor: Option<Factor>) -> Option<Timestamp> {
         let enrolled = self.account().enrolled_factors();
-        let counts = |one: Factor| one != Factor::TextedCode || enrolled.contains(one);
+        let only_second = factor.is_none() && self.lacks_second_factor();
+        let counts = |one: Factor| match one {
+            // The last one is not enrolled any more after its use.
+            Factor::RecoveryCode => true,
+            Factor::Password if only_second => false,
+            Factor::TextedCode => enrolled.contains(one),
+            _ => !only_second || enrolled.contains(one),
+        };
         let passed = self.session().factors().iter();
         let passed = passed.filter(|(one, _)| factor.is_none_or(|it| it == *one) && counts(*one));
         passed.map(|(_, at)| at).max()
+    }
+
+    /// True if a trusted device stood in for the second factor that the account has.
+    pub(crate) fn lacks_second_factor(&self) -> bool {
+        let has_some = !self.account().enrolled_factors().is_empty();
+        has_some && self.session().by_trusted_device()
     }
 
     /// Returns the ids on which a permission is granted, to filter a list in SQL. `doc:edit` may be

@@ -64,7 +64,7 @@ const COLUMNS: [(&str, &str, Option<&str>); 35] = [
     ("a.username", "text", Some("r.name")),
     ("a.email", "text", None),
     ("a.phone", "text", None),
-    ("a.superuser", "boolean", None),
+    ("a.superuser", "boolean", Some("r.trusted_devices")),
     ("a.epoch", "bigint", None),
     ("a.version", "bigint", None),
     ("a.enrolled_factors", "bigint", None),
@@ -203,12 +203,13 @@ impl Statements {
             placeholders.one()
         };
         let (text, number) = (null("text"), null("bigint"));
-        // The columns that only the row of the account has.
-        let rest = [number.as_str(); 7].join(", ");
+        // The columns that only the row of the account has, and one that only a role has.
+        let numbers = [number.as_str(); 7].join(", ");
+        let (rest, no_flag) = (format!("{numbers}, r.trusted_devices"), null("boolean"));
         let role = format!(
             "r.name, r.permissions, g.resource, g.resource_id, r.requires_factor, r.max_idle_ms, {rest}"
         );
-        let no_role = format!("{}, {number}, {rest}", null("boolean"));
+        let no_role = format!("{no_flag}, {number}, {numbers}, {no_flag}");
         let mut grants = format!(
             "SELECT {ROLE} AS kind, {role} FROM auth_account_role g \
              JOIN auth_role r ON r.id = g.role_id WHERE g.account_id = {} \
@@ -237,7 +238,7 @@ impl Statements {
         grants.push_str(&format!(
             " UNION ALL SELECT {ACCOUNT}, a.username, a.email, a.phone, {text}, a.superuser, a.epoch, \
              a.version, {AUTHORIZATION_VERSION}, a.enrolled_factors, a.verified_at, \
-             a.disabled_at, a.deleted_at, a.rate_limit FROM auth_account a WHERE a.id = {}",
+             a.disabled_at, a.deleted_at, a.rate_limit, {no_flag} FROM auth_account a WHERE a.id = {}",
             account(),
         ));
         let branches = if names.is_empty() { 3 } else { 5 };
@@ -274,7 +275,7 @@ impl Statements {
             match row.try_get_by_index::<i32>(0)? {
                 0 => found = Some(session(&row, 1)?),
                 // The positions of the columns in `COLUMNS`, plus one for `kind`.
-                kind => grants.push(grant(&row, kind, [23, 17, 18, 19, 15, 14])?),
+                kind => grants.push(grant(&row, kind, [23, 17, 18, 19, 15, 14, 26])?),
             }
         }
         // The branches of the grants look for the session themselves. Without a session there are
@@ -298,7 +299,7 @@ impl Statements {
                         .map(|authorization| Versions { account: account.version, authorization });
                     found.account = Some(account);
                 }
-                kind => found.rows.push(grant(&row, kind, [1, 2, 3, 4, 5, 6])?),
+                kind => found.rows.push(grant(&row, kind, [1, 2, 3, 4, 5, 6, 14])?),
             }
         }
         Ok(found)
@@ -312,9 +313,9 @@ impl Statements {
 }
 
 /// Reads a row of one of the kinds above. `columns` are its name, permissions, resource, resource
-/// id, required factor and idle time.
-fn grant(row: &QueryResult, kind: i32, columns: [usize; 6]) -> Result<GrantRow, DbErr> {
-    let [name, permissions, resource, resource_id, requires_factor, max_idle] = columns;
+/// id, required factor, idle time and rule about trusted devices.
+fn grant(row: &QueryResult, kind: i32, columns: [usize; 7]) -> Result<GrantRow, DbErr> {
+    let [name, permissions, resource, resource_id, requires_factor, max_idle, trusted] = columns;
     // A column is NULL only if this kind of row does not use it. This matters for `resource`: an
     // empty one means every resource. Its columns are NOT NULL in the tables, so a NULL never
     // widens a grant.
@@ -326,6 +327,7 @@ fn grant(row: &QueryResult, kind: i32, columns: [usize; 6]) -> Result<GrantRow, 
             requires_factor: row
                 .try_get_by_index::<Option<bool>>(requires_factor)?
                 .unwrap_or(false),
+            trusted_devices: row.try_get_by_index(trusted)?,
             max_idle: duration(row.try_get_by_index(max_idle)?),
         })
     };

@@ -91,6 +91,7 @@ use crate::session::device::{Device, Devices};
 use crate::session::from_session;
 use crate::session::issue::Replaces;
 use crate::session::{Issued, SessionError, Transport};
+use crate::trusted_device::StandIn;
 
 mod basic;
 mod own_attempt;
@@ -322,13 +323,22 @@ impl Login<'_> {
             .remember(credentials.remember)
             .transport(credentials.transport)
             .replacing(self.replaces(row.id));
+        let device = match StandIn::find(self.auth, row, &session, client, now).await {
+            Ok(device) => device,
+            Err(fault) => {
+                attempts.withdraw(ticket).await;
+                return Err(fault.into());
+            }
+        };
         let made = transaction!(context.db(), |txn| {
-            let locked = session.lock(txn).await?;
+            let locking = StandIn::lock(device.as_ref(), txn, session.clone());
+            let (session, locked, trusted) = locking.await?;
             if let (Some(new), Some(old)) = (&rehashed, &row.password_hash) {
                 account_store::rehash(txn, row.id, old, new.clone()).await?;
             }
             ticket.succeeded(txn).await?;
-            Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
+            let made = session.make(txn, locked).await?;
+            Ok::<_, LoginError>(made.with_trusted_device(trusted))
         });
         // If the transaction was refused for another reason, the attempt is withdrawn: it was no
         // wrong guess.

@@ -16,6 +16,7 @@ use crate::handle::Portcullis;
 use crate::identity::{AuthError, Identity};
 use crate::sent_code::{CodeChannel, is_after_reset};
 use crate::session::{Issued, PendingSession, SessionError, Transport};
+use crate::trusted_device::{NewTrust, StandIn, end_after_recovery};
 
 /// A sign-in of an account that your application has identified. See [`Portcullis::sign_in`].
 #[derive(Debug, Clone)]
@@ -115,14 +116,21 @@ impl SignIn<'_> {
             login.record(event.from_client(client).failed("invalid_credentials")).await?;
             return Err(LoginError::InvalidCredentials);
         };
+        let by_recovery_code = proved.passed_at(Factor::RecoveryCode).is_some();
         let demands = Demands::read(login.auth, &row, now).await?;
         let session = NewSession::new(login.auth, &row, proved, demands, client, now)
             .remember(remember)
             .transport(transport)
             .replacing(login.replaces(row.id));
+        let device = StandIn::find(login.auth, &row, &session, client, now).await?;
         let made = transaction!(context.db(), |txn| {
-            let locked = session.lock(txn).await?;
-            Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
+            let locking = StandIn::lock(device.as_ref(), txn, session.clone());
+            let (session, locked, trusted) = locking.await?;
+            if by_recovery_code {
+                end_after_recovery(txn, (row.id, row.epoch), client, now).await?;
+            }
+            let made = session.make(txn, locked).await?;
+            Ok::<_, LoginError>(made.with_trusted_device(trusted))
         });
         login.signed_in(made, row.id, client, now).await
     }
@@ -161,6 +169,31 @@ impl Login<'_> {
         factor: Factor,
         client: &ClientInfo,
     ) -> Result<LoginOutcome, LoginError> {
+        self.finished(pending, factor, false, client).await
+    }
+
+    /// Does the same for a person who asked that this device skips the second factor from now on. If this is
+    /// [not allowed](crate::trusted_device#who-gets-one), the sign-in succeeds without it.
+    /// [`Issued::trusts_device`] tells.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub async fn finish_and_trust(
+        &self,
+        pending: &PendingSession,
+        factor: Factor,
+        client: &ClientInfo,
+    ) -> Result<LoginOutcome, LoginError> {
+        self.finished(pending, factor, true, client).await
+    }
+
+    async fn finished(
+        &self,
+        pending: &PendingSession,
+        factor: Factor,
+        trusts: bool,
+        client: &ClientInfo,
+    ) -> Result<LoginOutcome, LoginError> {
         let (state, account) = (&pending.state, pending.account());
         let context = self.auth.context();
         let now = context.now();
@@ -179,9 +212,24 @@ impl Login<'_> {
         let proved = state.factors.clone().with(factor, now);
         let session = NewSession::new(self.auth, &row, proved, demands, client, now)
             .finishing(state, pending.transport());
+        let trusting = match trusts {
+            true => {
+                let of = (pending, &session);
+                NewTrust::offered(self.auth, &row, of, factor, client, now).await?
+            }
+            false => None,
+        };
         let made = transaction!(context.db(), |txn| {
             let locked = session.lock(txn).await?;
-            Ok::<_, LoginError>(session.clone().make(txn, locked).await?)
+            if factor == Factor::RecoveryCode {
+                end_after_recovery(txn, (row.id, row.epoch), client, now).await?;
+            }
+            let made = session.clone().make(txn, locked).await?;
+            let token = match &trusting {
+                Some(trusting) => Some(trusting.add(txn).await?),
+                None => None,
+            };
+            Ok::<_, LoginError>(made.with_trusted_device(token))
         });
         self.signed_in(made, row.id, client, now).await
     }
@@ -232,8 +280,12 @@ impl Login<'_> {
         let again = Reauthentication::of(self.auth, identity)?;
         let context = self.auth.context();
         let now = context.now();
+        let account = (identity.account().id(), identity.account().epoch);
         transaction!(context.db(), |txn| {
             again.lock(txn).await?;
+            if factor == Factor::RecoveryCode {
+                end_after_recovery(txn, account, client, now).await?;
+            }
             Ok::<_, LoginError>(again.make(txn, factor, client, now).await?)
         })
     }

@@ -28,7 +28,9 @@
 //! | challenges (codes and links), and the time when one was last sent | an hour after they became invalid | `challenges` |
 //! | records of attempts | after 24 hours, and only when no rule reads them any more | `attempts` |
 //! | captchas | an hour after they expired | `challenges` |
+//! | recoveries by administrators | 180 days after the time for them | `account_recoveries` |
 //! | authenticators that never got their first code | an hour after they were started, or later if `totp.confirm_lifetime` is longer | `challenges` |
+//! | trusted devices | when their trust has ended | |
 //! | counts of failures for captchas | when their window has passed | |
 //! | rates in the database | when their period has passed | |
 //! | messages that were sent or given up | after 24 hours | [`mail.keep`](crate::config::MailConfig::keep) |
@@ -114,6 +116,7 @@ use sea_orm::DbErr;
 
 use crate::account::closing::store as closing_store;
 use crate::account::{former, store as account_store};
+use crate::account_recovery::store as recovery_store;
 use crate::attempt::store as attempt_store;
 use crate::audit_log;
 use crate::base::clock::Timestamp;
@@ -133,6 +136,7 @@ use crate::rate_limit::store as rate_store;
 use crate::session::store as session_store;
 use crate::session_data::store as session_data_store;
 use crate::totp::store as totp_store;
+use crate::trusted_device::store as trusted_device_store;
 use crate::upkeep::Lease;
 
 mod secrets;
@@ -197,8 +201,12 @@ pub struct MaintenanceReport {
     pub erased_sources: u64,
     /// Authenticators that never got their first code.
     pub authenticators: u64,
+    /// Recoveries by administrators.
+    pub account_recoveries: u64,
     /// Seeds of authenticators that were encrypted with the newest secret.
     pub encrypted_seeds: u64,
+    /// Trusted devices.
+    pub trusted_devices: u64,
 }
 
 impl MaintenanceReport {
@@ -207,7 +215,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 16] {
+    fn named(&self) -> [(&'static str, u64); 18] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -224,7 +232,9 @@ impl MaintenanceReport {
             ("erased_accounts", self.erased_accounts),
             ("erased_sources", self.erased_sources),
             ("authenticators", self.authenticators),
+            ("account_recoveries", self.account_recoveries),
             ("encrypted_seeds", self.encrypted_seeds),
+            ("trusted_devices", self.trusted_devices),
         ]
     }
 }
@@ -300,7 +310,7 @@ impl Maintenance<'_> {
     }
 
     /// Ends what a restored backup has made valid again: every session, all known devices, every
-    /// open code and link, and messages that wait to be sent. Each device is a new one afterwards,
+    /// open code and link, open recoveries by administrators, and messages that wait to be sent. Each device is a new one afterwards,
     /// and its owner is told. Returns how many accounts there are. Call it once, before the first
     /// node starts on the restored database. A second call does no harm.
     ///
@@ -442,6 +452,12 @@ impl Sweep<'_> {
         let waiting = &mut report.authenticators;
         self.batches(&db, waiting, || totp_store::purge_waiting(&executor, before, BATCH)).await?;
         self.seeds(&mut report.encrypted_seeds).await?;
+
+        let before = now.minus(kept.account_recoveries);
+        let recoveries = &mut report.account_recoveries;
+        self.batches(&db, recoveries, || recovery_store::purge(&executor, before, BATCH)).await?;
+        let trusted = &mut report.trusted_devices;
+        self.batches(&db, trusted, || trusted_device_store::purge(&executor, now, BATCH)).await?;
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;

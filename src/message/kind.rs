@@ -119,6 +119,8 @@ message_kinds! {
     FactorRemoved = "factor_removed", Happened, ["address", "factor"];
     /// A recovery code was used.
     RecoveryCodeUsed = "recovery_code_used", Happened, ["address", "left"];
+    /// A device was trusted to skip the second factor.
+    TrustedDeviceAdded = "trusted_device_added", Happened, ["address", "days"];
     /// Someone signed in from a device that the account does not know.
     NewDevice = "new_device", Happened, ["address"];
     /// Tells of the sign-ins of a day from unknown devices, in networks and browsers that were told
@@ -132,6 +134,12 @@ message_kinds! {
     SecondFactorLocked = "second_factor_locked", Happened, ["address", "minutes"];
     /// The account was closed, with a link that reopens it until it is erased.
     AccountClosed = "account_closed", Happened, ["address", "link", "days"];
+    /// An administrator wants to recover the account, with a link to object.
+    RecoveryOpened = "recovery_opened", Happened, ["link", "hours"];
+    /// An administrator has sent the link of a recovery.
+    RecoveryCompleted = "recovery_completed", Happened, [];
+    /// Contains the link of a recovery, which sets a new password.
+    RecoveryLink = "recovery_link", Happened, ["link", "hours"];
     /// A code for something that the account is about to do.
     ChallengeCode = "challenge_code", Asked, ["code", "purpose", "minutes"];
     /// A code as a second factor, or for a step-up.
@@ -155,8 +163,8 @@ impl MessageKind {
         )
     }
 
-    /// Returns true if it contains a link that undoes a change, or that reopens a closed account. No
-    /// later message contains this link.
+    /// Returns true if it contains a link that undoes a change, reopens a closed account, or belongs to
+    /// a recovery of the account. No later message contains this link.
     pub(crate) const fn has_way_back(self) -> bool {
         matches!(
             self,
@@ -165,6 +173,8 @@ impl MessageKind {
                 | Self::PhoneChangedUndo
                 | Self::LoginNameAdded
                 | Self::FactorAdded
+                | Self::RecoveryOpened
+                | Self::RecoveryLink
         )
     }
 
@@ -202,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notice_with_a_link_is_the_only_way_back() {
+    fn a_notice_with_a_link_is_not_given_up() {
         for kind in MessageKind::ALL {
             let built_in = kind.built_in().expect("it is built in");
             let told = kind.cause() == Cause::Happened && built_in.values.contains(&"link");

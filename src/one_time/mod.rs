@@ -18,7 +18,7 @@ pub(crate) use attempt::{CodeAttempt, end_right, take_attempt_at};
 pub(crate) use digest::{address_id, traces_of};
 pub use proof::Proof;
 pub(crate) use row::{
-    Challenge, answered, end_by_session, end_of_account, find, find_by_proof, find_by_token,
+    Challenge, Tries, answered, end_by_session, end_of_account, find, find_by_proof, find_by_token,
     newest, was_used_by,
 };
 pub(crate) use start::{Answer, LONGEST_COOL_DOWN, Start, Started, start, start_if};

@@ -1,5 +1,6 @@
 //! A challenge that was started: how it is found, answered, used up and ended.
 
+use std::fmt;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr};
@@ -25,6 +26,40 @@ pub(crate) const USED_JUST_NOW: Duration = Duration::from_secs(60);
 
 /// The data of a challenge whose question was shown and not sent.
 pub(super) const SHOWN: &str = "shown";
+
+/// The data of a challenge whose tries are counted, such as `3` or `3:what else is kept`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tries<'d> {
+    taken: u8,
+    /// What else the challenge keeps.
+    pub(crate) rest: Option<&'d str>,
+}
+
+impl<'d> Tries<'d> {
+    /// No try was taken yet.
+    pub(crate) fn none_of(rest: &'d str) -> Self {
+        Self { taken: 0, rest: Some(rest) }
+    }
+
+    pub(crate) fn read(data: Option<&'d str>) -> Self {
+        let Some(data) = data else { return Self { taken: 0, rest: None } };
+        let (taken, rest) = match data.split_once(':') {
+            Some((taken, rest)) => (taken, Some(rest)),
+            None => (data, None),
+        };
+        // A count that cannot be read leaves no try.
+        Self { taken: taken.parse().unwrap_or(u8::MAX), rest }
+    }
+}
+
+impl fmt::Display for Tries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rest {
+            Some(rest) => write!(f, "{}:{rest}", self.taken),
+            None => write!(f, "{}", self.taken),
+        }
+    }
+}
 
 /// A challenge as its row describes it.
 #[derive(Debug, Clone)]
@@ -99,14 +134,29 @@ impl Challenge {
         codes.into_iter().find(|code| self.is_code(context, code))
     }
 
-    /// Takes one of `most` tries before the code is compared. Returns false if there is none left. Call it
-    /// only for a kind without data.
+    /// Takes one of `most` tries, before anybody learns whether the code is right. Returns false if there is
+    /// none left. The data of the challenge begin with the count, as [`Tries`] says.
+    ///
+    /// Parallel tries cannot get more: each replaces the data that it has read. If another was faster, it
+    /// reads again, at most `most` times, because each of the others took a try too.
     pub(crate) async fn take_try<C: ConnectionTrait>(
         &self,
         db: &C,
         most: u8,
     ) -> Result<bool, DbErr> {
-        store::take_try(db, self.row.id, most).await
+        let mut data = self.row.data.clone();
+        loop {
+            let tries = Tries::read(data.as_deref());
+            if tries.taken >= most {
+                return Ok(false);
+            }
+            let next = Tries { taken: tries.taken + 1, ..tries }.to_string();
+            if store::replace_data(db, self.row.id, data.as_deref(), &next).await? {
+                return Ok(true);
+            }
+            let Some(row) = store::find(db, self.row.id).await? else { return Ok(false) };
+            data = row.data;
+        }
     }
 
     /// Records that the code was correct, and for how long this is valid. Returns false if another

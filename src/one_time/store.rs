@@ -1,7 +1,7 @@
 //! Queries on challenges. Every change is one conditional UPDATE, and the number of changed rows
 //! tells whether it happened. So of two requests with the same code, only one succeeds.
 
-use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, OnConflict};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr,
     EntityTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany,
@@ -113,28 +113,18 @@ pub(crate) async fn answer_and_spend<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Takes one of `most` tries at a challenge, before its code is compared. Returns false if there is none
-/// left. One statement counts, so parallel tries cannot get more. The count is in `data`, so it is only for
-/// kinds that keep nothing else there.
-pub(crate) async fn take_try<C: ConnectionTrait>(
+/// Replaces the data of a challenge. Returns false if another request did so first.
+pub(crate) async fn replace_data<C: ConnectionTrait>(
     db: &C,
     id: ChallengeId,
-    most: u8,
+    before: Option<&str>,
+    after: &str,
 ) -> Result<bool, DbErr> {
-    let data = || Expr::col(challenge::Column::Data);
-    let number = |tries: u8| Expr::value(Some(tries.to_string()));
-    let next = (1..most)
-        .fold(CaseStatement::new().case(data().is_null(), number(1)), |next, tries| {
-            next.case(data().eq(tries.to_string()), number(tries + 1))
-        });
+    let data = challenge::Column::Data;
     let updated = challenge::Entity::update_many()
-        .col_expr(challenge::Column::Data, next.finally(data()).into())
+        .col_expr(data, Expr::value(Some(after)))
         .filter(challenge::Column::Id.eq(id))
-        .filter(
-            Condition::any()
-                .add(challenge::Column::Data.is_null())
-                .add(challenge::Column::Data.ne(most.to_string())),
-        )
+        .filter(before.map_or_else(|| data.is_null(), |before| data.eq(before)))
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)

@@ -37,7 +37,7 @@
 //! [`Accounts::erase`] removes everything that is kept about a person, in one transaction:
 //!
 //! - all names and addresses, also former ones, so that they are free again at once;
-//! - the password hash and the second factors;
+//! - the password hash, the second factors, and recoveries by administrators;
 //! - sessions with their data, also those of the same browser before it signed in;
 //! - roles, groups, permissions and memberships;
 //! - codes and links, also those that were asked for before an address had this account; messages
@@ -70,7 +70,9 @@
 //! | `events`, `denials`, `attempts` | what happened and from where; attempts are found by the account's names |
 //! | `codes_and_links`, `messages` | what was sent and when, without codes, tokens and content |
 //! | `new_devices`, `new_device_digests` | when the owner was notified about new devices |
+//! | `account_recoveries` | [recoveries](crate::account_recovery) by administrators: state, reason, times |
 //! | `authenticators`, `recovery_codes` | names and times of second factors, without seeds and codes |
+//! | `trusted_devices` | addresses, browsers and times of [trusted devices](crate::trusted_device), without tokens |
 //! | `application` | what [`exported_data`](crate::Builder::exported_data) adds |
 //! | `incomplete` | the members above that have more than 10 000 rows and only show the newest |
 //!

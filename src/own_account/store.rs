@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
 use crate::account::LoginIdKind;
+use crate::account::recovering::RecoveryState;
 use crate::attempt::Outcome;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, LineageId};
@@ -23,7 +24,7 @@ pub(super) const MOST_ROWS: u64 = 10_000;
 
 /// The tables whose rows are removed when an account is erased. Sessions come last, because they
 /// lead to the rows that belong to them.
-const ERASED: [&str; 15] = [
+const ERASED: [&str; 17] = [
     "auth_login_name",
     "auth_former_address",
     "auth_account_role",
@@ -36,6 +37,8 @@ const ERASED: [&str; 15] = [
     "auth_denial",
     "auth_totp",
     "auth_recovery_code",
+    "auth_trusted_device",
+    "auth_account_recovery",
     "auth_challenge",
     "auth_outbox",
     "auth_session",
@@ -207,7 +210,7 @@ const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_ro
 const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
 
 /// The tables with a column `account_id`.
-pub(super) const PARTS: [Part; 15] = [
+pub(super) const PARTS: [Part; 17] = [
     Part {
         name: "former_addresses",
         table: "auth_former_address",
@@ -353,6 +356,35 @@ pub(super) const PARTS: [Part; 15] = [
         columns: &[("created_at", "created_at", Time), ("used_at", "used_at", Time)],
     },
     Part {
+        name: "trusted_devices",
+        table: "auth_trusted_device",
+        order: ("created_at", Order::Asc),
+        columns: &[
+            ("id", "id", Id),
+            ("factor", "factor", Text),
+            ("address", "address", Text),
+            ("user_agent", "user_agent", Text),
+            ("created_at", "created_at", Time),
+            ("last_used_at", "last_used_at", Time),
+            ("expires_at", "expires_at", Time),
+        ],
+    },
+    Part {
+        name: "account_recoveries",
+        table: "auth_account_recovery",
+        order: ("opened_at", Order::Asc),
+        columns: &[
+            ("id", "id", Id),
+            ("state", "state", Word(recovery_state)),
+            ("reason", "reason", Text),
+            ("email", "email", Text),
+            ("opened_at", "opened_at", Time),
+            ("ready_at", "ready_at", Time),
+            ("expires_at", "expires_at", Time),
+            ("ended_at", "ended_at", Time),
+        ],
+    },
+    Part {
         name: "membership_questions",
         table: "auth_membership_turn",
         order: ("asked", Order::Asc),
@@ -478,6 +510,10 @@ pub(super) fn name_kind(number: i16) -> &'static str {
 
 fn stage(number: i16) -> &'static str {
     Stage::from_number(number).map_or("unknown", Stage::as_str)
+}
+
+fn recovery_state(number: i16) -> &'static str {
+    RecoveryState::from_number(number).map_or("unknown", RecoveryState::as_str)
 }
 
 fn origin(number: i16) -> &'static str {

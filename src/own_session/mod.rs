@@ -19,6 +19,7 @@
 //! - `GET /session`: account, session, factors and roles. `factors` are those that the session has
 //!   proved. `second_factors` of the account are those that it has set up. With `?permissions=true`
 //!   also `permissions`, with the members `superuser`, `allowed` (a list) and `truncated`.
+//!   `trusted_device` is true if a device [stood in](crate::trusted_device) for the second factor.
 //! - `POST /session/may`: answers the questions of a menu.
 //! - `POST /session/refresh`: renews the token.
 //! - `GET /sessions`: the newest 100. If there may be more, the answer has `next`; continue with
@@ -162,6 +163,9 @@ impl Portcullis {
             "roles": roles,
             "ceiling": ceiling,
         });
+        if session.by_trusted_device() {
+            description["trusted_device"] = true.into();
+        }
         if let Some(due) = identity.enrolment_due_at() {
             description["enrolment_due_at"] = json!(due);
         }

@@ -30,6 +30,7 @@ pub struct RoleDefinition {
     permissions: Vec<String>,
     description: Option<String>,
     requires_factor: Option<bool>,
+    trusted_devices: Option<bool>,
     max_idle: Option<Option<Duration>>,
 }
 
@@ -45,6 +46,7 @@ impl RoleDefinition {
             permissions: permissions.collect(),
             description: None,
             requires_factor: None,
+            trusted_devices: None,
             max_idle: None,
         }
     }
@@ -60,6 +62,13 @@ impl RoleDefinition {
     /// [`Roles::require_factor`].
     pub fn requires_factor(mut self, required: bool) -> Self {
         self.requires_factor = Some(required);
+        self
+    }
+
+    /// Sets whether the holders may trust devices. Without this call, this stays as it is. See
+    /// [`Roles::allow_trusted_devices`].
+    pub fn trusted_devices(mut self, allowed: bool) -> Self {
+        self.trusted_devices = Some(allowed);
         self
     }
 
@@ -88,7 +97,8 @@ impl Roles<'_> {
     /// start.
     ///
     /// 1. A missing role is created. A role with other permissions is changed, and so is one with
-    ///    another description, idle limit or need of a second factor, if the definition names it.
+    ///    another description, idle limit, need of a second factor or rule about trusted devices, if the
+    ///    definition names it.
     /// 2. All changes are one transaction, and take effect on the next request. If nothing is
     ///    different, nothing is written.
     /// 3. Other roles are not changed. To remove a role, call [`delete`](Self::delete).
@@ -171,8 +181,8 @@ impl Roles<'_> {
             (!text.is_empty()).then(|| text.to_owned())
         });
         let permissions = write_list(&parse(&definition.permissions)?);
-        let requires_factor = definition.requires_factor;
-        Ok(Wanted { permissions, description, requires_factor, max_idle })
+        let RoleDefinition { requires_factor, trusted_devices, .. } = definition;
+        Ok(Wanted { permissions, description, requires_factor, trusted_devices, max_idle })
     }
 
     async fn bring_about(
@@ -222,6 +232,7 @@ struct Wanted {
     permissions: String,
     description: Option<Option<String>>,
     requires_factor: Option<bool>,
+    trusted_devices: Option<bool>,
     max_idle: Option<Option<i64>>,
 }
 
@@ -237,6 +248,9 @@ impl Wanted {
         }
         if let Some(requires_factor) = self.requires_factor {
             row.requires_factor = requires_factor;
+        }
+        if self.trusted_devices.is_some() {
+            row.trusted_devices = self.trusted_devices;
         }
         if let Some(max_idle) = self.max_idle {
             row.max_idle_ms = max_idle;
@@ -272,6 +286,7 @@ impl Changes {
                 requires_factor: false,
                 max_idle_ms: None,
                 created_at: now,
+                trusted_devices: None,
             });
             wanted.apply(&mut row);
             let (rows, names, kind) = match &found {

@@ -65,6 +65,8 @@ pub(crate) mod role {
         pub requires_factor: bool,
         pub max_idle_ms: Option<i64>,
         pub created_at: Timestamp,
+        /// Whether its holders may trust devices. Without a value, they may if they need no second factor.
+        pub trusted_devices: Option<bool>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -31,6 +31,7 @@ pub(crate) struct RoleRow {
     /// Permissions, separated by spaces.
     pub(crate) permissions: String,
     pub(crate) requires_factor: bool,
+    pub(crate) trusted_devices: Option<bool>,
     pub(crate) max_idle: Option<Duration>,
 }
 
@@ -41,6 +42,7 @@ pub struct Grants {
     roles: Vec<String>,
     max_idle: Option<Duration>,
     requires_factor: bool,
+    forbids_trusted_devices: bool,
 }
 
 impl Grants {
@@ -113,6 +115,7 @@ impl Grants {
 
     fn limit(&mut self, role: &RoleRow) {
         self.requires_factor |= role.requires_factor;
+        self.forbids_trusted_devices |= !role.trusted_devices.unwrap_or(!role.requires_factor);
         if let Some(idle) = role.max_idle {
             self.max_idle = Some(self.max_idle.map_or(idle, |shortest| shortest.min(idle)));
         }
@@ -136,6 +139,11 @@ impl Grants {
     /// Returns the shortest idle time that one of the roles requires.
     pub fn max_idle(&self) -> Option<Duration> {
         self.max_idle
+    }
+
+    /// Returns true if none of the roles forbids [trusted devices](crate::trusted_device).
+    pub fn allows_trusted_devices(&self) -> bool {
+        !self.forbids_trusted_devices
     }
 
     /// Returns true if one of the roles requires a second factor.
@@ -167,7 +175,7 @@ mod tests {
 
     fn role(name: &str, permissions: &str, max_idle: Option<Duration>) -> RoleRow {
         let (name, permissions) = (name.to_owned(), permissions.to_owned());
-        RoleRow { name, permissions, requires_factor: false, max_idle }
+        RoleRow { name, permissions, requires_factor: false, trusted_devices: None, max_idle }
     }
 
     fn row(name: &str, permissions: &str, resource: &str) -> GrantRow {
@@ -223,6 +231,31 @@ mod tests {
         let owner = || GrantRow::LevelRole(role("owner", "list", idle(30)));
         assert_eq!(compile([owner(), member("list", "7", "owner")]).max_idle(), idle(30));
         assert_eq!(compile([owner(), member("list", "7", "editor")]).max_idle(), None);
+    }
+
+    #[test]
+    fn a_role_that_requires_a_factor_forbids_trusted_devices_unless_it_allows_them() {
+        let row = |requires_factor, trusted_devices| GrantRow::Role {
+            role: RoleRow { requires_factor, trusted_devices, ..role("r", "a", None) },
+            resource: String::new(),
+            resource_id: String::new(),
+        };
+        let allows = |rows: Vec<GrantRow>| compile(rows).allows_trusted_devices();
+        assert!(allows(vec![]) && allows(vec![row(false, None)]));
+        assert!(allows(vec![row(true, Some(true)), row(false, Some(true))]));
+        assert!(!allows(vec![row(true, None)]) && !allows(vec![row(false, Some(false))]));
+        // One role that forbids it is enough, also on one resource only or by a level.
+        assert!(!allows(vec![row(true, Some(true)), row(true, None)]));
+        let on_one = |resource: &str| GrantRow::Role {
+            role: RoleRow { requires_factor: true, ..role("r", "a", None) },
+            resource: resource.to_owned(),
+            resource_id: "7".to_owned(),
+        };
+        assert!(!allows(vec![on_one("list")]));
+        let owner =
+            || GrantRow::LevelRole(RoleRow { requires_factor: true, ..role("owner", "a", None) });
+        assert!(!allows(vec![owner(), member("list", "7", "owner")]));
+        assert!(allows(vec![owner(), member("list", "7", "editor")]));
     }
 
     #[test]

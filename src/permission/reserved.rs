@@ -5,9 +5,16 @@ use super::language::Permission;
 /// The prefix of the domains that applications must not use.
 const PREFIX: &str = "auth-";
 
-/// Returns true if a permission names a domain of portcullis. `*` does not name one: it is granted
+/// The permissions in these domains that administrators need, so they can be granted. None of them is
+/// a permission of an account's owner.
+const GRANTABLE: [&str; 1] = ["auth-account:recover"];
+
+/// Returns true if a permission names a domain of portcullis and cannot be granted. `*` does not name one: it is granted
 /// to those who may do everything, and gives no more in these domains than in others.
 pub(crate) fn is_reserved(permission: &Permission) -> bool {
+    if GRANTABLE.contains(&permission.as_str()) {
+        return false;
+    }
     let domains = permission.as_str().split(':').next().unwrap_or_default();
     domains.split(',').any(|domain| {
         domain.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
@@ -41,6 +48,9 @@ mod tests {
         for (text, expected) in [
             ("auth-account:manage", true),
             ("auth-anything", true),
+            ("auth-account:recover", false),
+            ("auth-account:recover,manage", true),
+            ("auth-account:recover:7", true),
             ("Auth-Account:manage", true),
             ("doc,auth-account:manage", true),
             ("auth-:x", true),
@@ -55,7 +65,7 @@ mod tests {
             let permission = Permission::parse(text).expect("a permission");
             assert_eq!(is_reserved(&permission), expected, "{text}");
             let domain = text.split([':', ',']).next().expect("a domain");
-            let alone = expected && text != "doc,auth-account:manage";
+            let alone = domain.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("auth-"));
             assert_eq!(is_reserved_domain(domain.as_bytes()), alone, "{text}");
         }
     }

@@ -32,6 +32,8 @@ pub struct Role {
     pub requires_factor: bool,
     /// The idle time of its holders' sessions, if it is shorter than usual.
     pub max_idle: Option<Duration>,
+    /// True if its holders may [trust devices](crate::trusted_device).
+    pub allows_trusted_devices: bool,
 }
 
 impl From<role::Model> for Role {
@@ -42,6 +44,7 @@ impl From<role::Model> for Role {
             description: row.description,
             permissions: parse_list(&row.permissions).0,
             requires_factor: row.requires_factor,
+            allows_trusted_devices: row.trusted_devices.unwrap_or(!row.requires_factor),
             max_idle: row
                 .max_idle_ms
                 .and_then(|ms| u64::try_from(ms).ok())
@@ -108,6 +111,7 @@ impl<'a> Roles<'a> {
             requires_factor: false,
             max_idle_ms: None,
             created_at: now,
+            trusted_devices: None,
         };
         let event = Event::new(EventKind::RoleCreated, now).detail(name);
         let exists = || GrantError::Exists { role: name.to_owned() };
@@ -201,6 +205,16 @@ impl<'a> Roles<'a> {
     /// No such role; an outage.
     pub async fn require_factor(&self, name: &str, required: bool) -> Result<(), GrantError> {
         self.change(name, role::Column::RequiresFactor, required.into()).await
+    }
+
+    /// Sets whether the holders of a role may [trust devices](crate::trusted_device), which then skip the
+    /// second factor. One role that forbids it is enough. Without this call, a role forbids it if it
+    /// [requires a factor](Self::require_factor), and allows it otherwise. This counts at the next sign-in.
+    ///
+    /// # Errors
+    /// No such role; an outage.
+    pub async fn allow_trusted_devices(&self, name: &str, allowed: bool) -> Result<(), GrantError> {
+        self.change(name, role::Column::TrustedDevices, allowed.into()).await
     }
 
     /// Limits how long a session of the role's holders may be idle. This counts on the next

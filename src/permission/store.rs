@@ -135,7 +135,9 @@ pub(crate) async fn write_role<C: ConnectionTrait>(
     let updated = role::Entity::update_many()
         .col_expr(role::Column::Permissions, Expr::value(role.permissions))
         .col_expr(role::Column::Description, Expr::value(role.description))
+        .col_expr(role::Column::RequiresFactor, Expr::value(role.requires_factor))
         .col_expr(role::Column::MaxIdleMs, Expr::value(role.max_idle_ms))
+        .col_expr(role::Column::TrustedDevices, Expr::value(role.trusted_devices))
         .filter(role::Column::Id.eq(role.id))
         .exec(db)
         .await?;

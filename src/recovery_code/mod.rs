@@ -18,6 +18,7 @@
 //! new authenticator then allows both. So a thief who has the password and one recovery code can take over the account.
 //!
 //! # What a change needs, and what it ends
+//! - The use of a code ends all [trusted devices](crate::trusted_device) of the account.
 //! - To make codes, the account needs another second factor, and a second factor that is no recovery
 //!   code must have been proved recently. Otherwise the answer is 401
 //!   `insufficient_user_authentication`, with the factors of this account that would help.

@@ -144,6 +144,9 @@ pub(crate) fn signed_in_with(
     if let Some(device) = issued.device_token() {
         body["device_token"] = device.into();
     }
+    if let Some(trusted) = issued.trusted_device_token() {
+        body["trusted_device_token"] = trusted.into();
+    }
     if let Some(due) = issued.enrolment_due_at() {
         body["enrolment_due_at"] = serde_json::json!(due);
     }

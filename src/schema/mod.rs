@@ -20,8 +20,8 @@ use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn
 use crate::base::transaction::{Db, Fault};
 use crate::handle::Portcullis;
 use crate::{
-    account, attempt, audit_log, captcha, new_device, one_time, outbox, permission, rate_limit,
-    recovery_code, session, session_data, totp, upkeep,
+    account, account_recovery, attempt, audit_log, captcha, new_device, one_time, outbox,
+    permission, rate_limit, recovery_code, session, session_data, totp, trusted_device, upkeep,
 };
 
 mod store;
@@ -149,6 +149,8 @@ pub fn tables() -> Vec<Table> {
         table::<new_device::entity::digest::Entity>(),
         table::<totp::entity::Entity>(),
         table::<recovery_code::entity::Entity>(),
+        table::<account_recovery::entity::Entity>(),
+        table::<trusted_device::entity::Entity>(),
     ]
 }
 

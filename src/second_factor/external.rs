@@ -16,10 +16,10 @@ use crate::base::transaction::Txn;
 use crate::context::{Context, PerInstance};
 use crate::handle::Portcullis;
 use crate::hook::caught;
-use crate::one_time::{self, Challenge};
+use crate::one_time::{self, Challenge, Tries};
 use crate::outstanding::Kind;
 use crate::port::{ExternalAttempt, ExternalFactor, ExternalVerdict, HookFuture};
-use crate::sent_code::target;
+use crate::sent_code::{TRIES, target};
 
 pub(super) const FACTOR: Factor = Factor::External;
 
@@ -53,6 +53,14 @@ pub(super) async fn ask<T: Send + 'static>(
     Err(SecondFactorError::Unavailable(failed.into()))
 }
 
+/// What became of a code that somebody typed.
+pub(super) enum TypedExternal {
+    Right(Box<RightExternal>),
+    Wrong,
+    /// There were too many wrong ones. The challenge is worth nothing any more.
+    Ended,
+}
+
 /// A code that the application found right. It is used up by [`spend`](Self::spend).
 pub(super) struct RightExternal(Option<Challenge>);
 
@@ -64,7 +72,7 @@ impl RightExternal {
         session: SessionId,
         typed: &Zeroizing<String>,
         client: &ClientInfo,
-    ) -> Result<Option<Self>, SecondFactorError> {
+    ) -> Result<TypedExternal, SecondFactorError> {
         let context = auth.context();
         let db = context.db();
         let target = target(session, FACTOR);
@@ -73,7 +81,7 @@ impl RightExternal {
         let found = db.read(newest).await.map_err(SecondFactorError::Fault)?;
         let found = found.filter(|found| found.is_open(context.now()));
         let keys = auth.per_instance::<StateKeys>();
-        let state = found.as_ref().and_then(|found| keys.open(found.data()?, &target));
+        let state = found.as_ref().and_then(|found| keys.open(found.data(), &target));
         // A challenge that cannot be read is none.
         let challenge = found.filter(|_| state.is_some());
         let (attempt, typed) = (attempt(row, session, client), typed.clone());
@@ -83,9 +91,17 @@ impl RightExternal {
                 port.verify(&attempt, state, &typed).await
             })
         });
-        Ok(match verdict.await? {
-            ExternalVerdict::Right => Some(Self(challenge)),
-            ExternalVerdict::Wrong => None,
+        let verdict = verdict.await?;
+        // After the question, because a factor that fails must not cost a try. Nobody learns the verdict of
+        // a request that got no try, so parallel requests learn no more than this many.
+        if let Some(challenge) = &challenge
+            && !db.retry(|| challenge.take_try(&executor, TRIES)).await?
+        {
+            return Ok(TypedExternal::Ended);
+        }
+        Ok(match verdict {
+            ExternalVerdict::Right => TypedExternal::Right(Box::new(Self(challenge))),
+            ExternalVerdict::Wrong => TypedExternal::Wrong,
         })
     }
 
@@ -113,13 +129,14 @@ impl PerInstance for StateKeys {
 }
 
 impl StateKeys {
+    /// Returns the data of a challenge.
     pub(super) fn seal(&self, state: &str, target: &str) -> String {
         let Sealed { key_id, text } = self.0.seal(state.as_bytes(), target.as_bytes());
-        format!("{key_id}:{text}")
+        Tries::none_of(&format!("{key_id}:{text}")).to_string()
     }
 
-    fn open(&self, data: &str, target: &str) -> Option<Zeroizing<String>> {
-        let (key_id, text) = data.rsplit_once(':')?;
+    fn open(&self, data: Option<&str>, target: &str) -> Option<Zeroizing<String>> {
+        let (key_id, text) = Tries::read(data).rest?.rsplit_once(':')?;
         let state = self.0.open(key_id, text, target.as_bytes())?;
         String::from_utf8(state.to_vec()).ok().map(Zeroizing::new)
     }

@@ -50,9 +50,11 @@
 //!   step-up and the set-up of an authenticator.
 //!
 //! # Guessing
-//! A code that was [sent](crate::sent_code) can be typed five times. Then the answer is `code_ended`: ask for
-//! a new one. Further,
-//! all second factors of an account have one count ([`SecondFactor`](crate::config::AttemptKind)), in
+//! For a code that was [sent](crate::sent_code), and for a challenge of the [application's own
+//! factor](crate::port::ExternalFactor), a person has five tries. Then the answer is `code_ended`: ask for a
+//! new one.
+//!
+//! All second factors of an account have one count ([`SecondFactor`](crate::config::AttemptKind)), in
 //! all sign-ins and sessions. So another method or another sign-in brings no attempts. By default,
 //! delays start at the sixth wrong code within ten minutes, and the 15th locks for twelve hours. A correct
 //! code is then refused too. Only a person who has proved another factor can guess, so the owner gets a
@@ -87,6 +89,10 @@
 //! - A recovery code is enough for the sign-in of an account with such a role. It is not enough for a
 //!   route that requires [`Requirement::factor`](crate::Requirement::factor) or
 //!   [`Requirement::at_least`](crate::Requirement::at_least) with [`Totp`](crate::Factor::Totp).
+//!
+//! # Trusted devices
+//! A person can ask that a browser skips the second step for 30 days. This is off by default, and it is no
+//! factor. See [`trusted_device`](crate::trusted_device).
 //!
 //! # Step-up
 //! A guard that asks for a [factor](crate::Requirement::factor) or for a [recent
@@ -159,10 +165,11 @@
 //!   [role](#roles-that-require-a-factor) or a [route](crate::Requirement::factor) can require one.
 //!
 //! # Routes
-//! They are separate, and include those of [`totp`](crate::totp),
-//! [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code):
+//! They are separate, and include those of [`totp`](crate::totp), [`recovery_code`](crate::recovery_code),
+//! [`sent_code`](crate::sent_code) and [`trusted_device`](crate::trusted_device):
 //! `.nest("/auth", auth.routes().merge(portcullis::second_factor::routes(&auth)))`.
-//! - `GET /second-factor`: for a sign-in that waits. It answers with `methods` and `expires_at`.
+//! - `GET /second-factor`: for a sign-in that waits. It answers with `methods`, `expires_at` and
+//!   `offers_trust`.
 //! - `POST /second-factor/challenge`: for a sign-in that waits. `POST /reauthenticate/challenge`: for a
 //!   session, and for a sign-in that must set up a factor. Both take `method`: `mailed_code`,
 //!   `texted_code` or `external`. They answer 202 with `expires_at`, and with the `target` of a sent code,
@@ -170,7 +177,8 @@
 //! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code`,
 //!   `texted_code` or `external`). Without a method, the form of the code decides between the first two.
 //!   So all others need their `method`. It answers 200, as `POST /login` does. After a recovery code it
-//!   has the member `recovery_codes_left`. Offer new codes before there are none.
+//!   has the member `recovery_codes_left`. Offer new codes before there are none. With `trust_device`, the
+//!   answer has the member `trusted_device`.
 //!
 //! Routes that set up a factor also take a sign-in that must set one up. In your own handler, the
 //! extractor [`FactorOwner`] accepts both.
@@ -205,7 +213,7 @@ use std::pin::Pin;
 use zeroize::Zeroizing;
 
 use crate::account::entity::account;
-use crate::account::{Account, store as account_store};
+use crate::account::{Account, recovering, store as account_store};
 use crate::attempt::{Admission, Ticket};
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -223,6 +231,7 @@ use crate::session::{
     EnrolmentSession, Issued, PendingSession, SessionError, store as session_store,
 };
 use crate::totp::RightTotp;
+use crate::trusted_device::{self, NewTrust};
 
 mod error;
 mod external;
@@ -232,7 +241,7 @@ mod routes;
 mod undo;
 
 pub use crate::flow::enrolling::FactorOwner;
-use external::RightExternal;
+use external::{RightExternal, TypedExternal};
 
 pub use error::{ExternalFactorError, SecondFactorError};
 pub use own_factor::FactorChallenge;
@@ -387,6 +396,13 @@ enum Use {
     SetUp,
 }
 
+/// Whether a person asked to trust the device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Asked,
+    NotAsked,
+}
+
 /// A code that was used up in a transaction.
 struct Spent {
     recovery_codes_left: Option<u64>,
@@ -405,7 +421,33 @@ impl SecondFactor<'_> {
         code: FactorCode,
         client: &ClientInfo,
     ) -> Result<Verified, SecondFactorError> {
-        let verified: Boxed<'_, (Made, Spent)> = Box::pin(self.finish(pending, &code, client));
+        self.verified(pending, &code, Trust::NotAsked, client).await
+    }
+
+    /// Does the same for a person who asked that this device skips the second factor from now on. If this is
+    /// [not allowed](crate::trusted_device#who-gets-one), the sign-in succeeds without it.
+    /// [`Issued::trusts_device`] tells.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_and_trust(
+        &self,
+        pending: &PendingSession,
+        code: FactorCode,
+        client: &ClientInfo,
+    ) -> Result<Verified, SecondFactorError> {
+        self.verified(pending, &code, Trust::Asked, client).await
+    }
+
+    async fn verified(
+        &self,
+        pending: &PendingSession,
+        code: &FactorCode,
+        trust: Trust,
+        client: &ClientInfo,
+    ) -> Result<Verified, SecondFactorError> {
+        let verified: Boxed<'_, (Made, Spent)> =
+            Box::pin(self.finish(pending, code, trust, client));
         let (made, spent) = verified.await?;
         let outcome = made.committed(self.auth).await;
         Ok(Verified { outcome, recovery_codes_left: spent.recovery_codes_left })
@@ -415,6 +457,7 @@ impl SecondFactor<'_> {
         &self,
         pending: &PendingSession,
         code: &FactorCode,
+        trust: Trust,
         client: &ClientInfo,
     ) -> Result<(Made, Spent), SecondFactorError> {
         let (state, account) = (&pending.state, pending.account());
@@ -430,6 +473,20 @@ impl SecondFactor<'_> {
         let demands = right.demands;
         let session = NewSession::new(self.auth, &right.row, proved, demands, client, now)
             .finishing(state, pending.transport());
+        let trusting = match trust {
+            Trust::Asked => {
+                let of = (pending, &session);
+                NewTrust::offered(self.auth, &right.row, of, factor, client, now).await
+            }
+            Trust::NotAsked => Ok(None),
+        };
+        let trusting = match trusting {
+            Ok(trusting) => trusting,
+            Err(fault) => {
+                self.auth.attempts().withdraw(right.ticket).await;
+                return Err(fault.into());
+            }
+        };
         let made = transaction!(context.db(), |txn| {
             let locked = session.lock(txn).await?;
             let spent = right.spend(self.auth, txn, client, now).await?;
@@ -438,7 +495,11 @@ impl SecondFactor<'_> {
                 _ => session.clone(),
             };
             let made = session.make(txn, locked).await?;
-            Ok::<_, SecondFactorError>((made, spent))
+            let token = match &trusting {
+                Some(trusting) => Some(trusting.add(txn).await?),
+                None => None,
+            };
+            Ok::<_, SecondFactorError>((made.with_trusted_device(token), spent))
         });
         if let Err(SecondFactorError::Refused(_)) = &made {
             sign_in::record_refusal(self.auth, account.id(), client, now).await?;
@@ -475,6 +536,10 @@ impl SecondFactor<'_> {
         let proved = transaction!(context.db(), |txn| {
             again.lock(txn).await?;
             let spent = right.spend(self.auth, txn, client, now).await?;
+            if EnrolledFactors(right.row.enrolled_factors).contains(code.factor()) {
+                // An owner who has a second factor needs no recovery.
+                recovering::has_factor(txn, &right.row, client, now).await?;
+            }
             let issued = again.make(txn, code.factor(), client, now).await?;
             Ok::<_, SecondFactorError>((issued, spent))
         });
@@ -606,8 +671,11 @@ impl SecondFactor<'_> {
             // more. The application need not know what to answer for an account that does not have it.
             Method::External if !accepted => None,
             Method::External => {
-                let right = RightExternal::find(auth, row, session, typed, client).await?;
-                right.map(|right| RightCode::External(Box::new(right)))
+                return Ok(match RightExternal::find(auth, row, session, typed, client).await? {
+                    TypedExternal::Right(right) => Found::Right(RightCode::External(right)),
+                    TypedExternal::Wrong => Found::Wrong,
+                    TypedExternal::Ended => Found::Ended,
+                });
             }
         };
         Ok(right.map_or(Found::Wrong, Found::Right))
@@ -660,7 +728,12 @@ impl Right {
         let recovery_codes_left = match &self.code {
             RightCode::Totp(right) => right.spend(txn).await?.then_some(None),
             RightCode::RecoveryCode(right) => {
-                right.spend(auth, txn, &self.row, client, now).await?.map(Some)
+                let left = right.spend(auth, txn, &self.row, client, now).await?;
+                if left.is_some() {
+                    let account = (self.row.id, self.row.epoch);
+                    trusted_device::end_after_recovery(txn, account, client, now).await?;
+                }
+                left.map(Some)
             }
             RightCode::Sent(right) => right.spend(txn, now).await?.then_some(None),
             RightCode::External(right) => right.spend(txn, now).await?.then_some(None),

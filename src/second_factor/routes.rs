@@ -17,10 +17,10 @@ use crate::handle::Portcullis;
 use crate::route::{self, JsonOrForm, mount, row, signed_in_with};
 use crate::sent_code::{self, CodeChannel, CodeHolder};
 use crate::session::{PendingSession, Stage};
-use crate::{recovery_code, totp};
+use crate::{recovery_code, totp, trusted_device};
 
-/// The routes of second factors: the second step of a sign-in, authenticators, recovery codes, and codes
-/// that are sent. They are not part of [`Portcullis::routes`]: mount them when your pages ask for the second step.
+/// The routes of second factors: the second step of a sign-in, authenticators, recovery codes, codes
+/// that are sent, and trusted devices. They are not part of [`Portcullis::routes`]: mount them when your pages ask for the second step.
 pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> {
     let pending = RouteCaller::Stage(Stage::PendingSecondFactor);
     let mut rows = vec![
@@ -74,6 +74,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
     rows.extend(totp::rows());
     rows.extend(recovery_code::rows());
     rows.extend(sent_code::rows());
+    rows.extend(trusted_device::rows());
     mount(auth, "second_factor", rows)
 }
 
@@ -81,6 +82,7 @@ async fn methods(pending: PendingSession) -> Response {
     route::json(&json!({
         "methods": route::methods(&pending),
         "expires_at": pending.expires_at(),
+        "offers_trust": pending.offers_trust(),
     }))
 }
 
@@ -200,6 +202,8 @@ async fn undo(
 struct VerifyBody {
     method: Option<MethodName>,
     code: String,
+    #[serde(default)]
+    trust_device: bool,
 }
 
 async fn verify(
@@ -209,7 +213,15 @@ async fn verify(
     JsonOrForm(body): JsonOrForm<VerifyBody>,
 ) -> Result<Response, Rejection> {
     let code = code_in(body.method, body.code);
-    let verified = auth.second_factor().verify(&pending, code, &client).await?;
-    let members = left(verified.recovery_codes_left);
-    Ok(signed_in_with(StatusCode::OK, verified.outcome.into_issued(), members))
+    let flow = auth.second_factor();
+    let verified = match body.trust_device {
+        true => flow.verify_and_trust(&pending, code, &client).await?,
+        false => flow.verify(&pending, code, &client).await?,
+    };
+    let mut members = left(verified.recovery_codes_left);
+    let issued = verified.outcome.into_issued();
+    if body.trust_device {
+        members["trusted_device"] = issued.trusts_device().into();
+    }
+    Ok(signed_in_with(StatusCode::OK, issued, members))
 }

@@ -490,7 +490,7 @@ fn normal(address: &str) -> Option<String> {
 }
 
 /// How often a code may be typed. Then the person asks for a new one.
-const TRIES: u8 = 5;
+pub(crate) const TRIES: u8 = 5;
 
 /// What became of a code that somebody typed.
 pub(crate) enum Typed {

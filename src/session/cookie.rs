@@ -59,6 +59,11 @@ impl SessionCookie {
         Self { clear_site_data: false, ..Self::named(config, config.device_cookie_name()) }
     }
 
+    /// The cookie of trusted devices. Only the pages of this site send a password, so it may be `Strict`.
+    pub(crate) fn of_trusted_devices(config: &Config) -> Self {
+        Self { clear_site_data: false, ..Self::named(config, config.trusted_device_cookie_name()) }
+    }
+
     /// A short-lived cookie of pages. It is never `Strict`, because browsers do not send a `Strict`
     /// cookie after a click on a link in a mail.
     #[cfg(feature = "routes")]

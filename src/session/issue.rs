@@ -18,6 +18,7 @@ use super::judge::{Ended, SessionState};
 use super::stage::Stage;
 use super::store;
 use super::transport::Transport;
+use super::trusted::TrustedToken;
 use super::typed::{AnonymousSession, PendingSession};
 use crate::account::{Account, store as account_store};
 use crate::audit_log;
@@ -283,6 +284,8 @@ impl<'a> StartSession<'a> {
             account: self.account.map(Arc::new),
             state: SessionState::try_from(row).ok().map(Arc::new),
             enrolment_due_at: None,
+            trusted: None,
+            offers_trust: false,
         };
         Ok(issued)
     }
@@ -351,6 +354,10 @@ impl<'a> StartSession<'a> {
         }
         if self.stage != Stage::Full {
             event = event.detail(self.stage.as_str());
+        } else if self.event == EventKind::LoginSucceeded
+            && self.factors.trusted_device_at().is_some()
+        {
+            event = event.detail("trusted_device");
         }
         event
     }
@@ -522,9 +529,21 @@ pub struct Issued {
     account: Option<Arc<Account>>,
     state: Option<Arc<SessionState>>,
     enrolment_due_at: Option<Timestamp>,
+    trusted: Option<TrustedToken>,
+    offers_trust: bool,
 }
 
 impl Issued {
+    /// Adds the token of a trusted device.
+    pub(crate) fn with_trusted_device(self, token: TrustedToken) -> Self {
+        Self { trusted: Some(token), ..self }
+    }
+
+    /// Sets whether a sign-in that waits for its second factor may trust the device.
+    pub(crate) fn offering_trust(self, offers_trust: bool) -> Self {
+        Self { offers_trust, ..self }
+    }
+
     /// Sets until when the account must set up a second factor.
     pub(crate) fn with_enrolment_due(self, due: Option<Timestamp>) -> Self {
         Self { enrolment_due_at: due, ..self }
@@ -576,6 +595,19 @@ impl Issued {
         device.and_then(KnownDevice::token)
     }
 
+    /// True if the device is [trusted](crate::trusted_device): from now on, or as it was before.
+    pub fn trusts_device(&self) -> bool {
+        self.trusted.is_some()
+    }
+
+    /// Returns the token of the trusted device, for a client that stores its tokens itself. The client sends
+    /// it in the header `Portcullis-Trusted-Device` at the next sign-in. It replaces the one before. `None`
+    /// if the session is in the cookie, because this token is then in a cookie too.
+    pub fn trusted_device_token(&self) -> Option<&str> {
+        let trusted = self.trusted.as_ref().filter(|_| self.transport == Transport::Bearer);
+        trusted.map(TrustedToken::token)
+    }
+
     /// Returns the visitor's session that was started, if it is one. It is the value that the
     /// extractor gives in later requests. Use it to start a challenge in the same answer.
     pub fn anonymous_session(&self) -> Option<AnonymousSession> {
@@ -588,7 +620,8 @@ impl Issued {
     /// password.
     pub fn pending_session(&self) -> Option<PendingSession> {
         let state = self.state.clone().filter(|state| state.stage == Stage::PendingSecondFactor)?;
-        Some(PendingSession { state, account: self.account.clone()?, transport: self.transport })
+        let (transport, offers_trust) = (self.transport, self.offers_trust);
+        Some(PendingSession { state, account: self.account.clone()?, transport, offers_trust })
     }
 
     /// Returns the cookie as one that the layer adds itself: any other action of the answer wins
@@ -607,6 +640,9 @@ impl Issued {
                 self.cookie.apply(headers, self.set_cookie.clone());
                 if let Some(device) = &self.device {
                     device.apply(headers);
+                }
+                if let Some(trusted) = &self.trusted {
+                    trusted.apply(headers);
                 }
             }
             Transport::Bearer => {
@@ -641,6 +677,8 @@ impl fmt::Debug for Issued {
 pub struct SignedOut {
     pub(crate) cookie: SessionCookie,
     pub(crate) device: DeviceCookie,
+    /// The cookie of trusted devices, if they are on.
+    pub(crate) trusted: Option<SessionCookie>,
 }
 
 /// What an answer does to the cookie of the known device.
@@ -651,8 +689,8 @@ pub(crate) enum DeviceCookie {
 }
 
 impl SignedOut {
-    /// Also makes the browser forget that the account has signed in there, for a shared computer.
-    /// Signing out alone does not.
+    /// Also makes the browser forget that the account has signed in there, and that it is a
+    /// [trusted device](crate::trusted_device), for a shared computer. Signing out alone does not.
     pub fn forget_device(mut self) -> Self {
         let (DeviceCookie::Kept(cookie) | DeviceCookie::Cleared(cookie)) = self.device;
         self.device = DeviceCookie::Cleared(cookie);
@@ -664,6 +702,9 @@ impl SignedOut {
         self.cookie.apply(headers, CookieAction::Clear);
         if let DeviceCookie::Cleared(cookie) = &self.device {
             cookie.apply(headers, CookieAction::Clear);
+            if let Some(trusted) = &self.trusted {
+                trusted.apply(headers, CookieAction::Clear);
+            }
         }
     }
 }

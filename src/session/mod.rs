@@ -103,6 +103,7 @@ mod method;
 mod stage;
 pub(crate) mod store;
 mod transport;
+pub(crate) mod trusted;
 mod typed;
 
 pub use device::KnownDevice;
@@ -250,6 +251,10 @@ impl<'a> Sessions<'a> {
         SignedOut {
             cookie: SessionCookie::new(config),
             device: DeviceCookie::Kept(SessionCookie::of_devices(config)),
+            trusted: config
+                .trusted_device
+                .enabled
+                .then(|| SessionCookie::of_trusted_devices(config)),
         }
     }
 

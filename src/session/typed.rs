@@ -48,6 +48,12 @@ impl Session {
         &self.state.factors
     }
 
+    /// True if a [trusted device](crate::trusted_device) stood in for the second factor of this sign-in. It
+    /// stays true after a step-up. [`factors`](Self::factors) says what was proved.
+    pub fn by_trusted_device(&self) -> bool {
+        self.state.factors.trusted_device_at().is_some()
+    }
+
     /// Returns how its token is sent.
     pub fn transport(&self) -> Transport {
         self.transport
@@ -67,13 +73,14 @@ impl Session {
 }
 
 macro_rules! stages {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => { $(
+    ($($(#[$doc:meta])* $name:ident $({ $($field:ident: $kind:ty),+ })?),+ $(,)?) => { $(
         $(#[$doc])*
         #[derive(Debug, Clone)]
         pub struct $name {
             pub(crate) state: Arc<SessionState>,
             pub(crate) account: Arc<Account>,
             pub(crate) transport: Transport,
+            $($(pub(crate) $field: $kind,)+)?
         }
 
         impl $name {
@@ -109,11 +116,23 @@ stages! {
     ///     needs_a_session(pending);
     /// }
     /// ```
-    PendingSession,
+    PendingSession { offers_trust: bool },
     /// A sign-in that must set a new password first.
     PasswordChangeSession,
     /// A sign-in that must enrol a second factor first.
     EnrolmentSession,
+}
+
+impl PendingSession {
+    /// True if the person may [trust this device](crate::trusted_device): it is turned on, and neither the
+    /// account nor one of its roles forbids it. Then show a box to tick. It is decided again when the person
+    /// ticks it.
+    ///
+    /// The answer to the password itself ([`Issued::pending_session`](super::Issued::pending_session)) does
+    /// not know the roles yet.
+    pub fn offers_trust(&self) -> bool {
+        self.offers_trust
+    }
 }
 
 /// The session of a visitor without an account.

@@ -34,7 +34,9 @@ pub(super) fn kinds() -> BTreeSet<String> {
         | Kind::LoginNameUndo
         | Kind::AccountKeep
         | Kind::FactorCode
-        | Kind::FactorUndo => kind.name().into_owned(),
+        | Kind::FactorUndo
+        | Kind::RecoveryObjection
+        | Kind::AccountRecovery => kind.name().into_owned(),
         // These have names of their own.
         Kind::Application(_) => "app".to_owned(),
     });

@@ -7,9 +7,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use portcullis::account::NewAccount;
+use portcullis::account_recovery::{NewRecovery, RecoveryActor};
 use portcullis::guard::RouteBody;
 use portcullis::rate_limit::Quota;
-use portcullis::{EnrolmentSession, Message, MessageKind, Portcullis, Stage};
+use portcullis::{AccountId, EnrolmentSession, Message, MessageKind, Portcullis, Stage};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -49,6 +50,7 @@ fn application(auth: &Portcullis) -> Router {
     bank(auth)
         .merge(Router::new().route("/enrolling", enrolling).layer(auth.layer()))
         .nest("/own", portcullis::own_account::routes(auth))
+        .nest("/lost", portcullis::account_recovery::routes(auth))
 }
 
 /// People with one valid proof of each kind, and the browsers to which they belong.
@@ -103,6 +105,9 @@ impl World {
         let email = |of: &str| format!("{of}{number}@example.com");
         let mut proofs = BTreeMap::from([("password", PASSWORD.to_owned())]);
         let accounts = probe.auth.accounts();
+
+        // An administrator recovers the account of Erin, which takes three days.
+        let erin = Self::recovering(probe, &format!("erin{number}"), &email("erin")).await;
 
         // An address and a number get a link that undoes a change after a week.
         let new = NewAccount::username(&name).with_email(email("first")).verified();
@@ -211,6 +216,14 @@ impl World {
         accounts.verify(account.id()).await.expect("it is verified");
         accounts.close(account.id()).await.expect("it is closed");
         proofs.insert("account_keep token", token(&last(probe, MessageKind::AccountClosed).await));
+        let program = RecoveryActor::Program("cli:root@db1");
+        let completed = probe.auth.account_recovery().complete(erin, program).await;
+        completed.expect("the link is sent");
+        let link = last(probe, MessageKind::RecoveryLink).await;
+        proofs.insert("account_recovery token", token(&link));
+        Self::recovering(probe, &format!("frank{number}"), &email("frank")).await;
+        let opened = last(probe, MessageKind::RecoveryOpened).await;
+        proofs.insert("recovery_objection token", token(&opened));
         let bob_name = format!("bob{number}");
         probe.register_with_email(&bob_name, &email("bob")).await;
         let mut bob = alice.stranger();
@@ -233,6 +246,16 @@ impl World {
         proofs.insert("totp", code(probe, &seed));
         proofs.insert("totp unconfirmed", code(probe, &new_seed));
         Self { alice, waits, asked, bob, proofs, challenge, authenticator, number }
+    }
+
+    /// Makes an account that an administrator begins to recover.
+    async fn recovering(probe: &Probe, name: &str, email: &str) -> AccountId {
+        let id = probe.register_with_email(name, email).await.id();
+        probe.auth.accounts().verify(id).await.expect("it is verified");
+        let program = RecoveryActor::Program("cli:root@db1");
+        let recovery = NewRecovery::new("called back");
+        probe.auth.account_recovery().open(id, recovery, program).await.expect("it is opened");
+        id
     }
 
     /// A request of a session with this body.
@@ -405,6 +428,12 @@ doors! {
     "POST /second-factor/undo": ["factor_undo token"], |w, p| {
         w.anybody("/auth/second-factor/undo", json!({ "token": p }))
     };
+    "POST /account/recovery/object": ["recovery_objection token"], |w, p| {
+        w.anybody("/lost/account/recovery/object", json!({ "token": p }))
+    };
+    "POST /account/recovery/finish": ["account_recovery token"], |w, p| {
+        w.anybody("/lost/account/recovery/finish", json!({ "token": p, "password": NEW }))
+    };
     "POST /password/reset": ["password_reset token"], |w, p| {
         w.anybody("/auth/password/reset", json!({ "token": p, "password": NEW }))
     };
@@ -519,6 +548,7 @@ on_every_database! {
             .auth_routes("/auth", portcullis::anonymous::routes(&probe.auth))
             .auth_routes("/auth", portcullis::mail_login::routes(&probe.auth))
             .auth_routes("/auth", portcullis::own_account::routes(&probe.auth))
+            .auth_routes("/auth", portcullis::account_recovery::routes(&probe.auth))
             .auth_routes("/auth", portcullis::second_factor::routes(&probe.auth));
         let _mounted: Router = guarded.into_router();
         let routes = probe.auth.guarded_routes();

@@ -473,15 +473,48 @@ on_every_database! {
     }
 
     async fn guesses_at_the_set_up_count_too(probe: Probe) {
-        let (probe, _) = with_card(probe, |_| {});
+        let (probe, _) = with_card(probe, |config| {
+            config.factor.challenges = Quota::new(100, MINUTE);
+        });
         let (account, mut browser) = member(&probe, "alice").await;
         prove_mailbox(&probe, &mut browser).await;
-        let answer = ask(&mut browser, "/card/challenge").await;
-        for _ in 0..15 {
+        for number in 0..15 {
+            if number % 5 == 0 {
+                ask(&mut browser, "/card/challenge").await;
+            }
             check(&enrol(&mut browser, "no answer").await, 403, "wrong_code");
         }
+        let answer = ask(&mut browser, "/card/challenge").await;
         check(&enrol(&mut browser, &answer).await, 403, "wrong_code");
         assert!(enrolled(&probe, &account).await.is_empty());
+    }
+
+    async fn a_challenge_is_worth_nothing_after_five_wrong_answers(probe: Probe) {
+        let (probe, _) = with_card(probe, |_| {});
+        let (_, browser) = person(&probe, "alice").await;
+        let mut other = waiting(&browser, "alice").await;
+        let answer = ask(&mut other, SECOND_STEP).await;
+        for _ in 0..5 {
+            check(&verify(&mut other, "no answer").await, 403, "wrong_code");
+        }
+        check(&verify(&mut other, &answer).await, 403, "code_ended");
+        let answer = ask(&mut other, SECOND_STEP).await;
+        assert_eq!(verify(&mut other, &answer).await.status, 200);
+
+        // Requests at the same time get no more tries.
+        probe.forget_attempts().await;
+        let mut other = waiting(&browser, "alice").await;
+        ask(&mut other, SECOND_STEP).await;
+        let mut guesses = JoinSet::new();
+        for number in 0..12 {
+            let mut other = other.clone();
+            let guess = async move { verify(&mut other, &format!("guess {number}")).await };
+            guesses.spawn(guess);
+        }
+        let answers = guesses.join_all().await;
+        let codes: Vec<_> = answers.iter().map(|answer| answer.code().to_owned()).collect();
+        assert_eq!(codes.iter().filter(|code| *code == "wrong_code").count(), 5, "{codes:?}");
+        assert_eq!(codes.iter().filter(|code| *code == "code_ended").count(), 7, "{codes:?}");
     }
 
     async fn challenges_are_limited_for_each_account(probe: Probe) {

@@ -4,6 +4,7 @@
 mod account;
 mod account_import;
 mod account_list;
+mod account_recovery;
 mod anonymous;
 mod attempt;
 mod attempt_kind;
@@ -89,6 +90,7 @@ mod tidy;
 mod token;
 mod told;
 mod totp;
+mod trusted_device;
 mod upgrade;
 mod verification;
 mod visitor;

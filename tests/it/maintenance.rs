@@ -10,6 +10,7 @@ use data_encoding::BASE64URL_NOPAD;
 use http::Method;
 use portcullis::account::{AccountState, NewAccount};
 use portcullis::account_import::ImportedAccount;
+use portcullis::account_recovery::{NewRecovery, RecoveryActor};
 use portcullis::config::Registration;
 use portcullis::maintenance::MaintenanceReport;
 use portcullis::rate_limit::Quota;
@@ -764,6 +765,13 @@ fn kept() -> Vec<Kept> {
             after: 5 * HOUR,
         },
         Kept {
+            setting: "account_recoveries",
+            change: |config| config.retention.account_recoveries = 2 * DAY,
+            count: "auth_account_recovery",
+            // The delay and the time after it come first.
+            after: 19 * DAY,
+        },
+        Kept {
             setting: "captchas",
             change: |config| config.retention.challenges = 5 * HOUR,
             count: "auth_captcha",
@@ -808,6 +816,11 @@ async fn leave(probe: &Probe, auth: &Portcullis, setting: &str) {
             auth.accounts().erase(alice).await.expect("it is erased");
         }
         "events" => assert_eq!(browser.login("alice", PASSWORD).await.status, 200),
+        "account_recoveries" => {
+            let actor = RecoveryActor::Program("cli");
+            let opened = auth.account_recovery().open(alice, NewRecovery::new("lost"), actor).await;
+            opened.expect("it is opened");
+        }
         "captchas" => {
             let (id, now) = (uuid::Uuid::from_u128(7), probe.auth_now().as_millis());
             let id = match probe.database.backend {
@@ -881,7 +894,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 
 /// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
 /// and `{bytes}` stand for values of those types.
-const FILLING: [(&str, &str, &str); 16] = [
+const FILLING: [(&str, &str, &str); 18] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",
@@ -894,6 +907,11 @@ const FILLING: [(&str, &str, &str); 16] = [
         "{id}, {bytes}, 0, {id}, {id}, 0, 0, 0, {late}, {late}, {late}, 0, FALSE, ''",
     ),
     ("auth_session_data", "lineage_id, data, written_at", "{id}, '', {late}"),
+    (
+        "auth_account_recovery",
+        "id, account_id, opened_by, reason, state, opened_at, ready_at, expires_at",
+        "{id}, {id}, 'p', 'r', 0, {late}, {late}, {late}",
+    ),
     (
         "auth_challenge",
         "id, purpose, subject, token_digest, created_at, expires_at",
@@ -923,6 +941,11 @@ const FILLING: [(&str, &str, &str); 16] = [
     ),
     ("auth_captcha_failures", "subject, failures, window_started_at", "{bytes}, 1, {late}"),
     ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
+    (
+        "auth_trusted_device",
+        "id, account_id, digest, factor, epoch, created_at, last_used_at, expires_at",
+        "{id}, {id}, {bytes}, 'totp', 0, {late}, {late}, {late}",
+    ),
 ];
 
 pub async fn fill(backend: Backend, db: &DatabaseConnection, late: i64) {

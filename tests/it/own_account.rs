@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use portcullis::account::{AccountState, FurtherName, NewAccount};
 use portcullis::account_import::ImportedAccount;
+use portcullis::account_recovery::{NewRecovery, RecoveryActor};
 use portcullis::base::clock::MockClock;
 use portcullis::config::{RateStore, Registration};
 use portcullis::hook::{ClosingAccount, EraseCause, ErasingAccount, HookResult, Hooks};
@@ -1093,7 +1094,8 @@ const OTHERS: [&str; 8] = [
 ];
 
 /// The tables with an account, and the member of an export with their rows.
-const EXPORTED: [(&str, &str); 16] = [
+const EXPORTED: [(&str, &str); 18] = [
+    ("auth_account_recovery", "account_recoveries"),
     ("auth_account_group", "groups"),
     ("auth_account_permission", "permissions"),
     ("auth_account_role", "roles"),
@@ -1110,6 +1112,7 @@ const EXPORTED: [(&str, &str); 16] = [
     ("auth_session", "sessions"),
     ("auth_told_place", "new_devices"),
     ("auth_totp", "authenticators"),
+    ("auth_trusted_device", "trusted_devices"),
 ];
 
 /// The tables without an account: the member of an export with their rows, or the reason why they
@@ -1318,9 +1321,21 @@ async fn live(probe: &Probe, name: &str) -> Living {
     probe.clock.advance(MINUTE);
     assert_eq!(browser.login(name, PASSWORD).await.status, 200);
     crate::sent_code::prove_mailbox(probe, &mut browser).await;
-    crate::totp::enrol(probe, &mut browser, &format!("{name}'s phone")).await;
+    let (_, secret) = crate::totp::enrol(probe, &mut browser, &format!("{name}'s phone")).await;
     let answer = browser.post("/auth/recovery-codes", json!({})).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
+    // A trusted device.
+    let trusts =
+        probe.rebuilt(|builder| builder.configure(|config| config.trusted_device.enabled = true));
+    let mut device = browser.stranger().at(serve(whole(&trusts)).await);
+    assert_eq!(device.login(name, PASSWORD).await.status, 200);
+    let ticked = json!({ "code": crate::totp::code(probe, &secret), "trust_device": true });
+    let answer = device.post("/auth/second-factor/verify", ticked).await;
+    assert_eq!(answer.json()["trusted_device"], true, "{}", answer.text);
+    // A recovery that an administrator has opened.
+    let new = NewRecovery::new(format!("{name} called")).with_email(format!("{name}@lost.example"));
+    let opened = auth.account_recovery().open(id, new, RecoveryActor::Program("cli")).await;
+    opened.expect("it is opened");
     // Data of the application in the session.
     let data = format!(
         "INSERT INTO auth_session_data (lineage_id, data, written_at) \

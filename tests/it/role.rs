@@ -125,6 +125,23 @@ on_every_database! {
         assert_eq!(defined, DefinedRoles::default());
     }
 
+    async fn a_role_that_exists_gets_what_its_definition_says_about_factors(probe: Probe) {
+        let roles = probe.auth.roles();
+        let definition = || RoleDefinition::new("admin", ["user:read"]);
+        roles.define([definition()]).await.expect("it is defined");
+        for required in [true, false, true] {
+            let defined = roles.define([definition().requires_factor(required)]).await;
+            assert_eq!(defined.expect("it is defined").changed, ["admin"]);
+            let stored = role(&probe.auth, "admin").await;
+            assert_eq!((stored.requires_factor, stored.allows_trusted_devices), (required, !required));
+        }
+        roles.define([definition().trusted_devices(true)]).await.expect("it is defined");
+        let stored = role(&probe.auth, "admin").await;
+        assert!(stored.requires_factor && stored.allows_trusted_devices);
+        let defined = roles.define([definition().requires_factor(true).trusted_devices(true)]).await;
+        assert_eq!(defined.expect("it is defined").unchanged, ["admin"]);
+    }
+
     async fn nothing_is_written_when_nothing_is_different(probe: Probe) {
         let manage = probe.auth.roles();
         let _ = manage.define(release(&["doc:read", "doc:write"])).await.expect("defined");

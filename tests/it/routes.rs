@@ -42,6 +42,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
         .auth_routes("/auth", auth.routes())
         .auth_routes("/auth", portcullis::anonymous::routes(&auth))
         .auth_routes("/auth", portcullis::mail_login::routes(&auth))
+        .auth_routes("/auth", portcullis::account_recovery::routes(&auth))
         .auth_routes("/auth", portcullis::own_account::routes(&auth))
         .auth_routes("/auth", portcullis::second_factor::routes(&auth))
         .auth_routes("/", portcullis::password_change::well_known(&auth))
@@ -103,6 +104,7 @@ fn markdown(auth: &Portcullis) -> String {
             "/totp",
             "/recovery-codes",
             "/sent-codes",
+            "/trusted-devices",
             "/reauthenticate/",
         ];
         let star = if optional.iter().any(|part| row.path.contains(part)) { "*" } else { "" };

@@ -29,8 +29,10 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 38] = [
+const LOOKUPS: [(&str, &[&str]); 42] = [
     ("auth_account_group", &["group_id"]),
+    ("auth_account_recovery", &["account_id"]),
+    ("auth_account_recovery", &["expires_at"]),
     ("auth_account_role", &["role_id"]),
     ("auth_attempt", &["at"]),
     ("auth_attempt", &["source", "outcome", "at"]),
@@ -65,6 +67,8 @@ const LOOKUPS: [(&str, &[&str]); 38] = [
     ("auth_device_digest", &["began_at"]),
     ("auth_told_place", &["told_at"]),
     ("auth_recovery_code", &["account_id"]),
+    ("auth_trusted_device", &["account_id"]),
+    ("auth_trusted_device", &["expires_at"]),
     ("auth_totp", &["account_id"]),
     ("auth_totp", &["key_id", "id"]),
     ("auth_totp", &["confirmed_at", "created_at"]),
@@ -398,6 +402,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_account_group.account_id -> auth_account.id",
             "auth_account_group.group_id -> auth_group.id",
             "auth_account_permission.account_id -> auth_account.id",
+            "auth_account_recovery.account_id -> auth_account.id",
             "auth_account_role.account_id -> auth_account.id",
             "auth_account_role.role_id -> auth_role.id",
             "auth_challenge.account_id -> auth_account.id",
@@ -412,6 +417,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_session.account_id -> auth_account.id",
             "auth_told_place.account_id -> auth_account.id",
             "auth_totp.account_id -> auth_account.id",
+            "auth_trusted_device.account_id -> auth_account.id",
         ]
     );
 }

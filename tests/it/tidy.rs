@@ -32,7 +32,7 @@ const FLOORS: [&[&str]; 27] = [
     &["confirmation", "page"],
     &["route"],
     &["captcha"],
-    &["recovery_code", "sent_code", "totp"],
+    &["recovery_code", "sent_code", "totp", "trusted_device"],
     &["second_factor"],
     LEAVES,
     &["maintenance"],
@@ -41,6 +41,7 @@ const FLOORS: [&[&str]; 27] = [
 
 const LEAVES: &[&str] = &[
     "account_import",
+    "account_recovery",
     "anonymous",
     "bootstrap",
     "challenge",

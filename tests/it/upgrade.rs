@@ -12,13 +12,16 @@ use std::time::Duration;
 use axum::routing::get;
 use axum::{Json, Router};
 use portcullis::account::NewAccount;
+use portcullis::account_recovery::{NewRecovery, RecoveryActor};
 use portcullis::base::clock::MockClock;
 use portcullis::captcha::PictureCaptcha;
 use portcullis::config::RateStore;
 use portcullis::message::{MessageKind, RecordingNotifier};
 use portcullis::permission::Resource;
+use portcullis::second_factor::FactorCode;
 use portcullis::{
-    ClientInfo, Clock, Identity, Permission, Portcullis, Rejection, Secret, Session, Timestamp,
+    ClientInfo, Clock, Identity, PendingSession, Permission, Portcullis, Rejection, Secret,
+    Session, Stage, Timestamp,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
@@ -119,6 +122,9 @@ async fn fill(probe: &Probe) -> Value {
     probe.clock.advance(Duration::from_secs(600));
     let forgot = other.stranger().post("/auth/password/forgot", json!({ "login": "alice" })).await;
     assert_eq!(forgot.status, 202);
+    let program = RecoveryActor::Program("cli:root@db1");
+    let recovery = NewRecovery::new("called back");
+    auth.account_recovery().open(bob.id(), recovery, program).await.expect("it is opened");
     let captcha = auth.captchas().offer("login", &ClientInfo::default()).await;
     let captcha = captcha.expect("a picture").parts["captcha_id"].clone();
 
@@ -144,6 +150,17 @@ async fn second_factors(probe: &Probe) {
     let owner = identity.owner().expect("it has no ceiling");
     let codes = auth.recovery_codes().generate(&owner, &client).await.expect("codes");
     assert_eq!(codes.codes().len(), 10);
+
+    // The administrator also trusts a device.
+    probe.clock.advance(Duration::from_secs(30));
+    let root = auth.accounts().find(root.id()).await.expect("it answers").expect("root");
+    let waits = auth.test().login_as(&root).at_stage(Stage::PendingSecondFactor).into_client();
+    let cookie = waits.cookie().await.expect("a cookie");
+    let pending: PendingSession = extracted(auth, &cookie).await;
+    let code = FactorCode::totp(crate::totp::code(probe, new.secret()));
+    let verified = auth.second_factor().verify_and_trust(&pending, code, &client).await;
+    let issued = verified.expect("it is right").outcome.into_issued();
+    assert!(issued.trusts_device());
 }
 
 async fn token(probe: &Probe, kind: MessageKind, to: &str) -> String {
@@ -282,7 +299,11 @@ fn configure(builder: portcullis::Builder) -> portcullis::Builder {
             Box::pin(async { Ok(vec![SourceMembership::new("doc", "9", "reader")]) })
         })
         .captcha(PictureCaptcha::new())
-        .configure(|config| config.rate.store = RateStore::Database)
+        .configure(|config| {
+            config.rate.store = RateStore::Database;
+            config.trusted_device.enabled = true;
+            config.trusted_device.superusers = true;
+        })
 }
 
 async fn works_after_the_upgrade(backend: Backend, sql: &str, facts: &Value) {

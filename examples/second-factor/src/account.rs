@@ -1,4 +1,4 @@
-//! The second factors of an account: the list, and how one is set up or removed.
+//! The second factors and trusted devices of an account: the lists, and how one is set up or removed.
 
 use axum::Form;
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -27,6 +27,7 @@ pub(crate) const MAILED_CODES: &str = "/account/mailed-codes";
 pub(crate) async fn overview(
     auth: Portcullis,
     owner: AccountOwner<Factors>,
+    client: ClientInfo,
     view: View,
 ) -> Result<Html<String>, Rejection> {
     let account = owner.account();
@@ -43,7 +44,22 @@ pub(crate) async fn overview(
             }
         })
         .collect();
+    let devices = auth.trusted_devices().list(&owner, &client).await?;
+    let devices: Vec<Value> = devices
+        .iter()
+        .map(|one| {
+            context! {
+                id => one.id.to_string(),
+                current => one.current,
+                browser => one.user_agent.as_deref(),
+                added => moment(one.created_at),
+                used => moment(one.last_used_at),
+                until => moment(one.expires_at),
+            }
+        })
+        .collect();
     let values = context! {
+        devices,
         email => account.email(),
         verified => account.is_verified(),
         authenticators,

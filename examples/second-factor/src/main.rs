@@ -1,9 +1,11 @@
 //! Second factors on pages without a script: an authenticator with its QR code, recovery codes, codes
 //! by mail, and administrators who must have a second factor.
 //!
-//! - `sign_in.rs`: registration, the first step of a sign-in, and the address that must be confirmed.
-//! - `prove.rs`: the second step of a sign-in, and the page that asks again who is there.
-//! - `account.rs`: which second factors an account has, and how one is set up or removed.
+//! - `sign_in.rs`: registration, the first step of a sign-in, the address that must be confirmed, and a
+//!   forgotten password.
+//! - `prove.rs`: the second step of a sign-in with the box to trust the device, and the page that asks again
+//!   who is there.
+//! - `account.rs`: which second factors and trusted devices an account has, and how one is set up or removed.
 //! - `admin.rs`: a page for administrators, and an action that needs a recent proof.
 //! - `view.rs`: how a page is made.
 //!
@@ -23,8 +25,8 @@ use portcullis::config::{LinkConfig, Unauthenticated};
 use portcullis::message::ConsoleNotifier;
 use portcullis::permission::{GrantError, RoleDefinition};
 use portcullis::{
-    Builder, Config, Portcullis, Requirement, RequirementError, Secret, any_session, login, public,
-    registration, second_factor, verification,
+    Builder, Config, Portcullis, Requirement, RequirementError, Secret, any_session, login,
+    password_reset, public, registration, second_factor, verification,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
@@ -100,6 +102,9 @@ fn configured(builder: Builder, grace: Duration) -> Builder {
         config.factor.superusers = true;
         config.factor.grace = grace;
         config.session.recent_factor = RECENT;
+        // A person may skip the second factor on a device that they trust. It is off by default. Accounts
+        // with the role of administrators never may, and neither may superusers.
+        config.trusted_device.enabled = true;
     })
 }
 
@@ -116,6 +121,7 @@ fn app(auth: &Portcullis) -> Result<Router, RequirementError> {
     let routes = login::routes(auth)
         .merge(registration::routes(auth))
         .merge(verification::routes(auth))
+        .merge(password_reset::routes(auth))
         .merge(second_factor::routes(auth));
     let may_promote = Requirement::typed(admin::account::Promote);
     let promotes = Requirement::all([may_promote, Requirement::within(RECENT)])?;
@@ -126,6 +132,8 @@ fn app(auth: &Portcullis) -> Result<Router, RequirementError> {
         .route("/register", get(sign_in::register), public())
         .route("/login", get(sign_in::login), public())
         .route("/verify", get(sign_in::verify), public())
+        .route("/forgot", get(sign_in::forgot), public())
+        .route("/password/reset", get(sign_in::reset), public())
         .route("/second-factor/undo", get(sign_in::undo), public())
         // It finds out itself which sign-in waits, and leads all others on.
         .route("/second-step", get(prove::second_step), public())

@@ -59,6 +59,7 @@ pub(crate) async fn second_step(
         verify => "/auth/second-factor/verify",
         challenge => "/auth/second-factor/challenge",
         second_step => true,
+        offers_trust => pending.offers_trust(),
     };
     Ok(show(&view, "/second-step", &ways, &choice, values))
 }

@@ -1,4 +1,4 @@
-//! Registration, the first step of a sign-in, and the address that must be confirmed.
+//! Registration, the first step of a sign-in, the address that must be confirmed, and a forgotten password.
 
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use minijinja::context;
@@ -43,7 +43,18 @@ pub(crate) async fn verify(link: LinkToken, view: View) -> Html<String> {
     view.show("verify.html", context! { token => link.as_str() })
 }
 
-/// The page of the link in a mail about a new second factor.
+/// Asks for a link that sets a new password.
+pub(crate) async fn forgot(view: View) -> Html<String> {
+    view.show("forgot.html", context! {})
+}
+
+/// The page of that link.
+pub(crate) async fn reset(link: LinkToken, view: View) -> Html<String> {
+    view.show("reset.html", context! { token => link.as_str() })
+}
+
+/// The page of the link in a mail about a new second factor. Whoever added it may know the password, so a
+/// new one comes next.
 pub(crate) async fn undo(link: LinkToken, view: View) -> Html<String> {
     view.show("undo.html", context! { token => link.as_str() })
 }

@@ -478,6 +478,77 @@ async fn an_address_must_be_confirmed_first() {
 }
 
 #[tokio::test]
+async fn the_owner_undoes_a_second_factor_of_a_thief_and_sets_a_new_password() {
+    let service = started(SITE, Duration::ZERO).await;
+    let (mut thief, secret, _) = service.with_authenticator("alice").await;
+    service.auth.outbox().deliver_due().await.expect("the mails are sent");
+    // The first one is about the app. The recovery codes came after it, so they go with it.
+    let mails = service.mails.sent_of(MessageKind::FactorAdded);
+    let link = mails[0].value("link").expect("a link");
+    let mut alice = service.client();
+    let shown = alice.get(link.strip_prefix(SITE).expect("a link to this site")).await;
+    shown.is("/second-factor/undo", "All sessions end");
+    let shown = shown.press(&mut alice, "Remove it", &[]).await;
+    shown.is("/forgot?result=undone", "please set a new one now");
+    thief.get("/account").await.is("/login?next=/account", "Sign in");
+    let shown = shown.press(&mut alice, "Send a link", &[("login", "alice")]).await;
+    shown.is("/forgot?result=mailed", "is on its way");
+    let link = service.mailed(MessageKind::PasswordReset, "link").await;
+    let shown = alice.get(link.strip_prefix(SITE).expect("a link to this site")).await;
+    let shown = shown.press(&mut alice, "Set the password", &[("password", "short")]).await;
+    assert!(shown.html.contains("<em>"), "{}", shown.html);
+    let new = "another horse battery";
+    let shown = shown.press(&mut alice, "Set the password", &[("password", new)]).await;
+    shown.is("/login?result=reset", "The new password is set");
+
+    // Neither the old password nor the app of the thief opens anything.
+    let shown = thief.sign_in("alice", PASSWORD).await;
+    assert!(shown.at.starts_with("/login?error=invalid_credentials"), "{}", shown.at);
+    alice.sign_in("alice", new).await.is("/", "signed in as alice");
+    alice.get("/account").await.is("/account", "You have no second factor");
+    let code = service.code(&secret);
+    let refused = alice.post("/auth/reauthenticate", &[("code", &code)]).await;
+    assert!(refused.html.contains("code"), "{}", refused.html);
+}
+
+#[tokio::test]
+async fn a_trusted_device_is_not_asked_for_a_code_until_it_is_removed() {
+    let service = started(SITE, Duration::ZERO).await;
+    let (mut alice, secret, _) = service.with_authenticator("alice").await;
+    let out = async |alice: &mut Client| {
+        alice.get("/").await.press(alice, "Sign out", &[]).await.is("/", "not signed in");
+    };
+    out(&mut alice).await;
+    let shown = alice.sign_in("alice", PASSWORD).await;
+    assert!(!shown.html.contains("checked"), "nobody ticks it for the person: {}", shown.html);
+    let shown_codes = alice.get("/second-step?method=recovery_code").await;
+    assert!(!shown_codes.html.contains("trust_device"), "{}", shown_codes.html);
+    let typed = [("code", &*service.code(&secret)), ("trust_device", "true")];
+    shown.press(&mut alice, "Continue", &typed).await.is("/", "signed in as alice");
+
+    out(&mut alice).await;
+    alice.sign_in("alice", PASSWORD).await.is("/", "signed in as alice");
+    let shown = alice.get("/account").await;
+    shown.is("/account", "<strong>This device</strong>");
+    let shown = shown.press(&mut alice, "No longer trust it", &[]).await;
+    shown.is("/account?result=distrusted", "needs a code again");
+    assert!(!shown.html.contains("This device"), "{}", shown.html);
+    out(&mut alice).await;
+    alice.sign_in("alice", PASSWORD).await.is("/second-step?next=/", "One more step");
+
+    // Another browser was never asked to trust.
+    let mut other = service.client();
+    other.sign_in("alice", PASSWORD).await.is("/second-step?next=/", "One more step");
+
+    // An administrator cannot trust a device.
+    let id = service.auth.accounts().find_by_login("alice").await.expect("found");
+    service.auth.roles().grant(id.expect("alice").id(), ADMIN).await.expect("it is granted");
+    let shown = service.client().sign_in("alice", PASSWORD).await;
+    shown.is("/second-step?next=/", "One more step");
+    assert!(!shown.html.contains("trust_device"), "{}", shown.html);
+}
+
+#[tokio::test]
 async fn who_may_call_what_is_written_down() {
     let service = started(SITE, Duration::ZERO).await;
     let app = app(&service.auth).expect("requirements");

@@ -98,6 +98,8 @@ fn page(template: &str, values: Value) -> Html<String> {
             ("home.html", include_str!("../templates/home.html")),
             ("register.html", include_str!("../templates/register.html")),
             ("login.html", include_str!("../templates/login.html")),
+            ("forgot.html", include_str!("../templates/forgot.html")),
+            ("reset.html", include_str!("../templates/reset.html")),
             ("undo.html", include_str!("../templates/undo.html")),
             ("verify.html", include_str!("../templates/verify.html")),
             ("prove.html", include_str!("../templates/prove.html")),

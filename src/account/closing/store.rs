@@ -6,7 +6,7 @@ use sea_orm::{
 };
 
 use crate::account::entity::account::{Column, Entity, Model};
-use crate::account::store::{changing, recording};
+use crate::account::store::{changing, no_recovery, recording};
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 
@@ -73,6 +73,7 @@ pub(crate) async fn close<C: ConnectionTrait>(
         .col_expr(Column::DeletedAt, Expr::value(Some(now)))
         .col_expr(Column::EraseAt, Expr::value(Some(erase_at)))
         .col_expr(Column::SweepAt, Expr::value(Some(erase_at)))
+        .col_expr(Column::RecoveryId, no_recovery())
         .col_expr(Column::Epoch, Expr::col(Column::Epoch).add(1))
         .filter(Column::Id.eq(id))
         .filter(Column::DeletedAt.is_null());
@@ -177,6 +178,7 @@ pub(crate) async fn empty<C: ConnectionTrait>(
         .col_expr(Column::PasswordMailedAt, no_time())
         .col_expr(Column::EnrolmentDueAt, no_time())
         .col_expr(Column::FactorEpochs, Expr::value(None::<String>))
+        .col_expr(Column::RecoveryId, no_recovery())
         .col_expr(Column::DeletedAt, once(Column::DeletedAt).into())
         .col_expr(Column::ErasedAt, once(Column::ErasedAt).into())
         .col_expr(Column::EraseAt, no_time())

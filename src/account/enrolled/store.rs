@@ -69,37 +69,57 @@ pub(super) async fn forget<C: ConnectionTrait>(
     enrolled: EnrolledFactors,
 ) -> Result<(), DbErr> {
     for (factor, table) in TABLES.iter().filter(|(factor, _)| !enrolled.contains(*factor)) {
-        delete(db, *factor, table, Expr::col("account_id").eq(id)).await?;
+        delete(db, key_of(*factor), table, Expr::col("account_id").eq(id)).await?;
     }
     Ok(())
+}
+
+/// The primary key of the table of a factor.
+fn key_of(factor: Factor) -> Key {
+    if factor == Factor::Totp { Key::Id } else { Key::Digest }
+}
+
+/// What kind of column the primary key is, and its name.
+#[derive(Clone, Copy, PartialEq)]
+enum Key {
+    Id,
+    Digest,
 }
 
 /// Deletes these rows of a table by the primary key. On InnoDB, a delete by the account would also lock the
 /// gap beside its rows, where other accounts insert theirs.
 async fn delete<C: ConnectionTrait>(
     db: &C,
-    factor: Factor,
+    key: Key,
     table: &'static str,
     which: Expr,
 ) -> Result<(), DbErr> {
-    let is_totp = factor == Factor::Totp;
-    let key = if is_totp { "id" } else { "digest" };
+    let name = if key == Key::Id { "id" } else { "digest" };
     let mut select = Query::select();
-    select.column(key).from(table).and_where(which);
+    select.column(name).from(table).and_where(which);
     let mut keys: Vec<Value> = Vec::new();
     for row in db.query_all(&select).await? {
-        keys.push(match is_totp {
-            true => row.try_get_by_index::<Uuid>(0)?.into(),
-            false => row.try_get_by_index::<Vec<u8>>(0)?.into(),
+        keys.push(match key {
+            Key::Id => row.try_get_by_index::<Uuid>(0)?.into(),
+            Key::Digest => row.try_get_by_index::<Vec<u8>>(0)?.into(),
         });
     }
     if keys.is_empty() {
         return Ok(());
     }
     let mut delete = Query::delete();
-    delete.from_table(table).and_where(Expr::col(key).is_in(keys));
+    delete.from_table(table).and_where(Expr::col(name).is_in(keys));
     db.execute(&delete).await?;
     Ok(())
+}
+
+/// Deletes the trusted devices of an account that goes to another person. They do not count any more, but
+/// they tell where the former one was.
+pub(crate) async fn forget_trusted_devices<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<(), DbErr> {
+    delete(db, Key::Id, "auth_trusted_device", Expr::col("account_id").eq(id)).await
 }
 
 /// Deletes what was stored for factors of an account in the epoch `since` or later. Returns the factors
@@ -127,7 +147,7 @@ pub(super) async fn forget_since<C: ConnectionTrait>(
         new.and_where(Expr::col("epoch").gte(since));
         let had_new = db.query_one(&new).await?.is_some();
         let of_account = Expr::col("account_id").eq(row.id);
-        delete(db, factor, table, of_account.and(Expr::col("epoch").gte(since))).await?;
+        delete(db, key_of(factor), table, of_account.and(Expr::col("epoch").gte(since))).await?;
         if !had_new {
             continue;
         }

@@ -70,6 +70,7 @@ fn with_factors(enrolled: &[Factor]) -> Identity {
         name: "editor".to_owned(),
         permissions: "doc:read".to_owned(),
         requires_factor: false,
+        trusted_devices: None,
         max_idle: None,
     };
     let row = GrantRow::Role { role, resource: String::new(), resource_id: String::new() };

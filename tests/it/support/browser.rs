@@ -15,6 +15,9 @@ pub const DEVICE: &str = "__Host-session-device";
 /// The name of the cookie of a browser that asked for a sign-in by mail.
 pub const ASKING: &str = "__Host-session-mail";
 
+/// The name of the cookie of a trusted device.
+pub const TRUSTED: &str = "__Host-session-trusted";
+
 /// A client of one server. It keeps the session cookie like a browser. It sends `Sec-Fetch-Site:
 /// same-origin`, unless it is told otherwise.
 #[derive(Clone)]
@@ -25,6 +28,8 @@ pub struct Browser {
     pub device: Option<String>,
     /// The cookie of a browser that asked for a sign-in by mail.
     pub asking: Option<String>,
+    /// The cookie of a device that skips the second factor.
+    pub trusted: Option<String>,
     http: Client,
 }
 
@@ -101,17 +106,22 @@ impl Browser {
             .local_address(source)
             .build()
             .expect("a client");
-        Self { address, cookie: None, device: None, asking: None, http }
+        Self { address, cookie: None, device: None, asking: None, trusted: None, http }
     }
 
     /// Returns another browser, without cookies.
     pub fn stranger(&self) -> Self {
-        Self { cookie: None, device: None, asking: None, ..self.clone() }
+        Self { cookie: None, device: None, asking: None, trusted: None, ..self.clone() }
     }
 
     /// Returns the same browser with another cookie.
     pub fn with_cookie(&self, cookie: &str) -> Self {
         Self { cookie: Some(cookie.to_owned()), ..self.clone() }
+    }
+
+    /// Returns the same browser with another cookie of a trusted device, or without one.
+    pub fn showing(&self, trusted: Option<String>) -> Self {
+        Self { trusted, ..self.clone() }
     }
 
     /// Returns the same browser for another server: another node, or one that was built again.
@@ -122,7 +132,12 @@ impl Browser {
     /// Builds a request as this browser sends it.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.raw(method, path).header("sec-fetch-site", "same-origin");
-        let pairs = [(COOKIE, &self.cookie), (DEVICE, &self.device), (ASKING, &self.asking)];
+        let pairs = [
+            (COOKIE, &self.cookie),
+            (DEVICE, &self.device),
+            (ASKING, &self.asking),
+            (TRUSTED, &self.trusted),
+        ];
         let pairs: Vec<_> = pairs
             .iter()
             .filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?)))
@@ -150,6 +165,9 @@ impl Browser {
         }
         if let Some(asking) = answer.cookie_of(ASKING) {
             self.asking = Some(asking);
+        }
+        if let Some(trusted) = answer.cookie_of(TRUSTED) {
+            self.trusted = Some(trusted);
         }
         answer
     }
