@@ -388,8 +388,8 @@ pub trait ExternalFactor: Send + Sync + 'static {
     ///
     /// Portcullis uses up the challenge, so its answer works once. Without a challenge, your application
     /// must accept a code only once, if it could be used again. After five wrong codes the challenge is worth
-    /// nothing: this is still called, its result is discarded, and the answer is `code_ended`. The same holds
-    /// after too many wrong codes of the account.
+    /// nothing: the answer is `code_ended`, and this is not called. After too many wrong codes of the account
+    /// it is still called, and its result is discarded.
     fn verify<'a>(
         &'a self,
         attempt: &'a ExternalAttempt,

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::entity::{captcha, failures};
 use crate::base::clock::Timestamp;
+use crate::base::column::without_index;
 use crate::base::transaction::is_unique_violation;
 
 /// Inserts all of these rows. Returns false and inserts none if there is one with any of these ids.
@@ -50,7 +51,7 @@ fn open(id: Uuid, now: Timestamp) -> sea_orm::UpdateMany<captcha::Entity> {
     captcha::Entity::update_many()
         .filter(captcha::Column::Id.eq(id))
         .filter(captcha::Column::UsedAt.is_null())
-        .filter(captcha::Column::ExpiresAt.gt(now))
+        .filter(without_index(captcha::Column::ExpiresAt).gt(now))
 }
 
 /// Counts one more fetch, if there are fewer than `most`.
@@ -108,7 +109,7 @@ pub(crate) async fn take_back<C: ConnectionTrait>(
     failures::Entity::update_many()
         .col_expr(failures::Column::Failures, Expr::col(failures::Column::Failures).sub(1i64))
         .filter(failures::Column::Subject.is_in(subjects.iter().map(|subject| subject.to_vec())))
-        .filter(failures::Column::WindowStartedAt.gt(over))
+        .filter(without_index(failures::Column::WindowStartedAt).gt(over))
         .filter(failures::Column::Failures.gt(0i64))
         .exec(db)
         .await?;
@@ -209,6 +210,6 @@ pub(crate) async fn purge_failures<C: ConnectionTrait>(
     }
     let gone = failures::Entity::delete_many()
         .filter(failures::Column::Subject.is_in(subjects))
-        .filter(failures::Column::WindowStartedAt.lt(before));
+        .filter(without_index(failures::Column::WindowStartedAt).lt(before));
     Ok(gone.exec(db).await?.rows_affected)
 }

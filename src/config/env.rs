@@ -44,6 +44,7 @@
 //! | `PORTCULLIS_WATCH_FAILURES`, `PORTCULLIS_WATCH_NAMES` | numbers |
 //! | `PORTCULLIS_VERIFICATION_LIFETIME` | duration |
 //! | `PORTCULLIS_CONTACT_CONFIRM_LIFETIME`, `PORTCULLIS_CONTACT_UNDO_LIFETIME` (or `off`) | durations |
+//! | `PORTCULLIS_FACTOR_UNDO_LIFETIME` | duration or `off` |
 //! | `PORTCULLIS_TOTP_ISSUER` | text |
 //! | `PORTCULLIS_TRUSTED_DEVICES` | `true` or `false` |
 //! | `PORTCULLIS_TRUSTED_DEVICE_LIFETIME` | duration |
@@ -267,6 +268,8 @@ impl Config {
             "CONTACT_CONFIRM_LIFETIME" => self.contact.confirm_lifetime = duration(value)?,
             "CONTACT_UNDO_LIFETIME" if value == "off" => self.contact.undo_lifetime = None,
             "CONTACT_UNDO_LIFETIME" => self.contact.undo_lifetime = Some(duration(value)?),
+            "FACTOR_UNDO_LIFETIME" if value == "off" => self.factor.undo_lifetime = None,
+            "FACTOR_UNDO_LIFETIME" => self.factor.undo_lifetime = Some(duration(value)?),
             "TOTP_ISSUER" => self.totp.issuer = Some(value.to_owned()),
             "TRUSTED_DEVICES" => self.trusted_device.enabled = boolean(value)?,
             "TRUSTED_DEVICE_LIFETIME" => self.trusted_device.lifetime = duration(value)?,

@@ -29,6 +29,11 @@ pub struct FactorConfig {
     pub grace: Duration,
     /// If true, superusers need a second factor too, whatever their roles are. Default: false.
     pub superusers: bool,
+    /// For how long the link in the notice of a new second factor can remove it. `None` sends no link. With
+    /// it, a person who can read the mailbox can remove the factor too. So there is none in an account one of
+    /// whose roles requires a factor, unless [`prove_mailbox`](Self::prove_mailbox) is off. 1 d to 30 d.
+    /// Default: 3 d.
+    pub undo_lifetime: Option<Duration>,
     /// How many challenges of a [factor of your own](crate::port::ExternalFactor) may be started for one
     /// account. Its known devices have a count of their own. With many of them, a person who has seen a
     /// part of a printed card could wait for a question that they can answer. Default: 10 an hour.
@@ -46,6 +51,7 @@ impl Default for FactorConfig {
             least: Factor::Totp,
             grace: Duration::ZERO,
             superusers: false,
+            undo_lifetime: Some(3 * DAY),
             challenges: Quota::new(10, HOUR),
             external_timeout: Duration::from_secs(5),
         }
@@ -65,6 +71,11 @@ impl Config {
             "must be a mailed code, a texted code, an authenticator or a passkey",
         );
         check.refuse_if(self.factor.grace > 90 * DAY, "factor.grace", "must be at most 90 days");
+        check.refuse_if(
+            self.factor.undo_lifetime.is_some_and(|time| !(DAY..=30 * DAY).contains(&time)),
+            "factor.undo_lifetime",
+            "must be between a day and 30 days",
+        );
         let quota = self.factor.challenges;
         check.refuse_if(
             quota.count == 0 || quota.period.is_zero() || quota.period > DAY,

@@ -11,8 +11,10 @@ use crate::base::factor::{EnrolledFactors, PassedFactors};
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
 use crate::base::transaction::{Fault, Txn};
+use crate::context::Context;
 use crate::flow::sign_in::{self, Demands, Locked, Made, NewSession};
 use crate::handle::Portcullis;
+use crate::identity::enrolment::requires_factor;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
 use crate::identity::{AccountOwner, AuthError, Identity, NotSignedIn, owner};
@@ -87,6 +89,21 @@ impl FactorOwner {
     /// True if the session has a ceiling.
     pub(crate) fn is_limited(&self) -> bool {
         self.state().ceiling.is_some()
+    }
+
+    /// True if a role of the account requires a second factor.
+    pub(crate) fn is_required(&self, context: &Context) -> bool {
+        match &self.0 {
+            Who::Owner(identity) => {
+                requires_factor(context, identity.account().is_superuser(), identity.grants())
+            }
+            // The sign-in must set one up because of a role, or because it has used the last recovery code.
+            // Only in the second case the account has a factor that is strong enough.
+            Who::Enrolling(session) => {
+                let enrolled = session.account().enrolled_factors();
+                enrolled.enough(context.config.factor.least).is_empty()
+            }
+        }
     }
 
     fn state(&self) -> &SessionState {

@@ -1,6 +1,10 @@
 //! The notice of a new second factor. It has a link that removes the factor, as the notice of a changed
 //! address has one that puts the old address back.
 //!
+//! With the link, a person who can read the mailbox can remove the factor, and set a new password through the
+//! same mailbox. So there is no link where a role requires a factor: that account is worth more than a
+//! mailbox, and its set-up has already asked for a proof of the mailbox or of another factor.
+//!
 //! The link is bound to the address to which it was sent. Otherwise a thief who changed the address first,
 //! and got such a link, could use it after the owner has put the address back.
 
@@ -12,6 +16,7 @@ use crate::base::client::ClientInfo;
 use crate::base::factor::Factor;
 use crate::base::transaction::Txn;
 use crate::context::Context;
+use crate::flow::enrolling::FactorOwner;
 use crate::message::{MessageKind, Recipient, Values};
 use crate::one_time::{self, Answer, Challenge, Start};
 use crate::outbox::{self, Outgoing};
@@ -21,6 +26,7 @@ use crate::outstanding::Kind;
 #[derive(Clone, Copy)]
 pub(crate) struct NewFactor<'a> {
     pub(crate) context: &'a Context,
+    pub(crate) owner: &'a FactorOwner,
     /// The account before the change.
     pub(crate) row: &'a account::Model,
     pub(crate) factor: Factor,
@@ -33,7 +39,7 @@ impl NewFactor<'_> {
     pub(crate) async fn tell(&self, txn: &Txn<'_>) -> Result<(), DbErr> {
         let Self { context, row, factor, client, .. } = *self;
         let link = self.link(txn).await?;
-        let lifetime = context.config.contact.undo_lifetime.filter(|_| link.is_some());
+        let lifetime = context.config.factor.undo_lifetime.filter(|_| link.is_some());
         let mut values = Values::new().with("factor", factor.in_words());
         values = values.with_some("address", client.address());
         if let (Some(link), Some(lifetime)) = (link, lifetime) {
@@ -52,11 +58,14 @@ impl NewFactor<'_> {
     /// Creates the link. An account without a verified address gets none: it may still be handed over to
     /// the person who proves the address.
     async fn link(&self, txn: &Txn<'_>) -> Result<Option<String>, DbErr> {
-        let Self { context, row, factor, epoch, .. } = *self;
+        let Self { context, owner, row, factor, epoch, .. } = *self;
         let config = &context.config;
-        let (Some(lifetime), Some(normal)) = (config.contact.undo_lifetime, mailbox(row)) else {
+        let (Some(lifetime), Some(normal)) = (config.factor.undo_lifetime, mailbox(row)) else {
             return Ok(None);
         };
+        if config.factor.prove_mailbox && owner.is_required(context) {
+            return Ok(None);
+        }
         let names = account_store::names_of(txn, row.id).await?;
         if !names.iter().any(|name| name.normal == normal && name.verified_at.is_some()) {
             return Ok(None);

@@ -75,7 +75,7 @@
 //! | setting | default | reason |
 //! |---|---|---|
 //! | `contact.confirm_lifetime` | 1 h | the person waits for the mail; much later, someone else may read the mailbox |
-//! | `contact.undo_lifetime` | 7 d | how long a change, or the set-up of a second factor, can be undone. It is also how long an address must belong to the account before it may undo a change. The first address may do so at once. Long enough for a holiday. Anyone who reads the old mailbox can undo the change: turn it off (`None`) if old mailboxes are given to other people within days |
+//! | `contact.undo_lifetime` | 7 d | how long a change can be undone. It is also how long an address must belong to the account before it may undo a change. The first address may do so at once. Long enough for a holiday. Anyone who reads the old mailbox can undo the change: turn it off (`None`) if old mailboxes are given to other people within days |
 //!
 //! # Login
 //!
@@ -212,6 +212,7 @@
 //! | `factor.least` | authenticator | where a role requires a factor, a mailbox is not enough |
 //! | `factor.grace` | none | a role that requires a factor protects something at once. A time of grace suits a rule that is new for many people |
 //! | `factor.superusers` | off | with it, a superuser without a second factor must set one up during the sign-in, which needs the mounted routes. Turn it on when your pages can do this |
+//! | `factor.undo_lifetime` | 3 d | how long the link in the notice of a new second factor can remove it. Long enough for a weekend. Shorter than for an address, because a person who can read the mailbox can use it too. Where a role requires a factor, there is no link |
 //! | `factor.challenges` | 10 an hour | a person who has seen a part of a printed card must not ask until a question comes that they can answer. A count of its own keeps the known devices of the owner free |
 //! | `factor.external_timeout` | 5 s | a person waits for the answer. Without one, nobody gets through |
 //! | `trusted_device.enabled` | off | a [trusted device](crate::trusted_device) gives up the second factor for comfort. Decide this for your service |

@@ -134,6 +134,12 @@ impl Challenge {
         codes.into_iter().find(|code| self.is_code(context, code))
     }
 
+    /// True if there was one of `most` tries left when the challenge was read. See
+    /// [`take_try`](Self::take_try).
+    pub(crate) fn has_try(&self, most: u8) -> bool {
+        Tries::read(self.data()).taken < most
+    }
+
     /// Takes one of `most` tries, before anybody learns whether the code is right. Returns false if there is
     /// none left. The data of the challenge begin with the count, as [`Tries`] says.
     ///

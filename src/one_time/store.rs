@@ -79,7 +79,7 @@ fn open(id: ChallengeId, now: Timestamp) -> UpdateMany<challenge::Entity> {
         .filter(challenge::Column::Id.eq(id))
         .filter(challenge::Column::UsedAt.is_null())
         .filter(challenge::Column::SupersededAt.is_null())
-        .filter(challenge::Column::ExpiresAt.gt(now))
+        .filter(without_index(challenge::Column::ExpiresAt).gt(now))
 }
 
 /// Records the correct answer, which is valid until `until`. Returns false if it is too late.
@@ -345,6 +345,6 @@ pub(crate) async fn purge_starts<C: ConnectionTrait>(
     }
     let removed = start::Entity::delete_many()
         .filter(start::Column::Subject.is_in(subjects))
-        .filter(start::Column::StartedAt.lt(before));
+        .filter(without_index(start::Column::StartedAt).lt(before));
     Ok(removed.exec(db).await?.rows_affected)
 }

@@ -105,7 +105,7 @@ impl DatabaseLimiter {
         let updated = Entity::update_many()
             .col_expr(Column::SpentUs, Expr::value(to))
             .filter(Column::Key.eq(key.as_bytes().to_vec()))
-            .filter(Column::SpentUs.eq(from))
+            .filter(without_index(Column::SpentUs).eq(from))
             .exec(&self.database)
             .await?;
         Ok(updated.rows_affected > 0)
@@ -129,11 +129,11 @@ pub(crate) async fn purge_batch<C: ConnectionTrait>(
     now: Timestamp,
     most: u64,
 ) -> Result<u64, DbErr> {
-    let quiet = Column::SpentUs.lte(now_us(now));
+    let quiet_since = now_us(now);
     let keys: Vec<Vec<u8>> = Entity::find()
         .select_only()
         .column(Column::Key)
-        .filter(quiet.clone())
+        .filter(Column::SpentUs.lte(quiet_since))
         .order_by_asc(Column::SpentUs)
         .limit(most)
         .into_tuple()
@@ -143,7 +143,10 @@ pub(crate) async fn purge_batch<C: ConnectionTrait>(
         return Ok(0);
     }
     // The condition is checked again, because a request may have come meanwhile.
-    let deleted =
-        Entity::delete_many().filter(Column::Key.is_in(keys)).filter(quiet).exec(db).await?;
+    let deleted = Entity::delete_many()
+        .filter(Column::Key.is_in(keys))
+        .filter(without_index(Column::SpentUs).lte(quiet_since))
+        .exec(db)
+        .await?;
     Ok(deleted.rows_affected)
 }

@@ -99,7 +99,6 @@ use crate::flow::enrolling::{Changed, FactorOwner};
 use crate::flow::factor_undo::NewFactor;
 use crate::flow::factors::{self, Recent};
 use crate::handle::Portcullis;
-use crate::identity::{AccountOwner, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
 use crate::session::{Issued, SessionError};
@@ -216,9 +215,9 @@ impl RecoveryCodes<'_> {
                 return Err(RecoveryCodeError::AddressNotProved);
             }
             store::replace(txn, row.id, rows.clone()).await?;
-            let factor = Factor::RecoveryCode;
-            NewFactor { context, row: &row, factor, epoch, client }.tell(txn).await?;
-            let changed = Changed { row: &row, enrolled, epoch, passed: passed.clone() };
+            let (row, factor) = (&row, Factor::RecoveryCode);
+            NewFactor { context, owner, row, factor, epoch, client }.tell(txn).await?;
+            let changed = Changed { row, enrolled, epoch, passed: passed.clone() };
             Ok::<_, RecoveryCodeError>(owner.go_on(self.auth, txn, changed, client).await?)
         });
         if let Err(RecoveryCodeError::Refused(_)) = &gone_on {
@@ -233,11 +232,8 @@ impl RecoveryCodes<'_> {
     ///
     /// # Errors
     /// An outage.
-    pub async fn left(
-        &self,
-        owner: &AccountOwner<owner::Factors>,
-    ) -> Result<u64, RecoveryCodeError> {
-        let db = self.auth.context().db();
+    pub async fn left(&self, owner: impl Into<FactorOwner>) -> Result<u64, RecoveryCodeError> {
+        let (owner, db) = (owner.into(), self.auth.context().db());
         Ok(db.read(store::left(&db.executor(), owner.account().id())).await?)
     }
 }

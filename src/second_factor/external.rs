@@ -84,6 +84,9 @@ impl RightExternal {
         let state = found.as_ref().and_then(|found| keys.open(found.data(), &target));
         // A challenge that cannot be read is none.
         let challenge = found.filter(|_| state.is_some());
+        if challenge.as_ref().is_some_and(|challenge| !challenge.has_try(TRIES)) {
+            return Ok(TypedExternal::Ended);
+        }
         let (attempt, typed) = (attempt(row, session, client), typed.clone());
         let verdict = ask(context, move |port| {
             Box::pin(async move {

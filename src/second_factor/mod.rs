@@ -635,12 +635,17 @@ impl SecondFactor<'_> {
             Found::Right(right) if accepted && ticket.counts() => {
                 Ok(Right { code: right, factor: code.factor(), ticket, row, demands })
             }
-            found => {
-                // A refused attempt must look like a wrong code.
-                let ended = matches!(found, Found::Ended) && accepted && ticket.counts();
+            // Nothing was compared, so it is no guess. The answer is the same while the account is locked, so
+            // that it does not tell of the lock.
+            Found::Ended if accepted => {
+                self.auth.attempts().withdraw(ticket).await;
+                Err(SecondFactorError::CodeEnded)
+            }
+            // A refused attempt must look like a wrong code.
+            Found::Right(_) | Found::Wrong | Found::Ended => {
                 let failure = self.failure(&row, session, client);
                 self.auth.attempts().fail(ticket, &failure).await?;
-                Err(if ended { SecondFactorError::CodeEnded } else { SecondFactorError::WrongCode })
+                Err(SecondFactorError::WrongCode)
             }
         }
     }

@@ -14,7 +14,8 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::EnrolledFactors;
-use crate::base::transaction::transaction;
+use crate::base::id::AccountId;
+use crate::base::transaction::{Fault, OpenTransaction, transaction};
 use crate::flow::enrolling::{self, Changed, FactorOwner};
 use crate::flow::factor_undo::NewFactor;
 use crate::flow::factors::{self, Recent};
@@ -106,11 +107,34 @@ impl SecondFactor<'_> {
         let event = event.session(holder.session).from_client(client).detail(FACTOR.as_str());
         let expires_at = transaction!(context.db(), |txn| {
             let started = one_time::start(txn, context, &start).await?;
-            let started = started.expect("without a cool-down every challenge starts");
+            // Without a cool-down, only if maintenance has just deleted the time of the last one.
+            let retry_after = Duration::from_secs(1);
+            let started = started.ok_or(ExternalFactorError::TooSoon { retry_after })?;
             audit_log::record(txn, &event).await?;
             Ok::<_, ExternalFactorError>(started.expires_at)
         })?;
         Ok(Some(FactorChallenge { shown: challenge.shown, expires_at }))
+    }
+
+    /// Ends all codes and challenges of second factors of an account that were not used yet, in your
+    /// transaction. Call it first in the transaction that replaces what your factor checks, such as the digits
+    /// of a card. Otherwise an answer that was right for the old ones could still set up the factor, after they
+    /// were replaced.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn end_challenges<'t>(
+        &self,
+        account: AccountId,
+        txn: impl Into<OpenTransaction<'t>>,
+    ) -> Result<(), Fault> {
+        let context = self.auth.context();
+        let (db, kind, now) = (context.db().within(txn), &Kind::FactorCode, context.now());
+        transaction!(db, |txn| {
+            session_store::lock_account(txn, account).await?;
+            one_time::end_of_account(txn, account, Some(kind), now).await?;
+            Ok(())
+        })
     }
 
     /// Makes the application's own factor a second factor of the account, with a code of it that is right
@@ -158,7 +182,7 @@ impl SecondFactor<'_> {
             if has_unproved_mailbox(txn, row.id).await? {
                 return Err(ExternalFactorError::AddressNotProved);
             }
-            NewFactor { context, row, factor: FACTOR, epoch, client }.tell(txn).await?;
+            NewFactor { context, owner, row, factor: FACTOR, epoch, client }.tell(txn).await?;
             let changed = Changed { row, enrolled, epoch, passed: passed.clone() };
             Ok::<_, ExternalFactorError>(owner.go_on(self.auth, txn, changed, client).await?)
         });

@@ -413,7 +413,7 @@ impl SentCodes<'_> {
                 if has_unproved_mailbox(txn, row.id).await? {
                     return Err(SentCodeError::AddressNotProved);
                 }
-                NewFactor { context, row, factor, epoch, client }.tell(txn).await?;
+                NewFactor { context, owner, row, factor, epoch, client }.tell(txn).await?;
             }
             let changed = Changed { row, enrolled, epoch, passed: passed.clone() };
             Ok::<_, SentCodeError>(owner.go_on(self.auth, txn, changed, client).await?)

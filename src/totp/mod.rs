@@ -337,9 +337,9 @@ impl Totp<'_> {
             if !store::spend(txn, row.id, id, right.step, Some((now, epoch)), None).await? {
                 return Err(TotpError::WrongCode);
             }
-            let new = NewFactor { context, row: &row, factor: Factor::Totp, epoch, client };
-            new.tell(txn).await?;
-            let changed = Changed { row: &row, enrolled, epoch, passed: passed.clone() };
+            let (row, factor) = (&row, Factor::Totp);
+            NewFactor { context, owner, row, factor, epoch, client }.tell(txn).await?;
+            let changed = Changed { row, enrolled, epoch, passed: passed.clone() };
             Ok::<_, TotpError>(owner.go_on(self.auth, txn, changed, client).await?)
         });
         if let Err(TotpError::Refused(_)) = &gone_on {

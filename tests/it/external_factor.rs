@@ -19,8 +19,8 @@ use portcullis::port::{
 use portcullis::rate_limit::Quota;
 use portcullis::second_factor::{FactorCode, FactorOwner, SecondFactorError};
 use portcullis::{
-    Account, ClientInfo, Factor, MessageKind, PendingSession, Portcullis, Problem, Refusal,
-    Rejection,
+    Account, AccountId, ClientInfo, Factor, MessageKind, PendingSession, Portcullis, Problem,
+    Refusal, Rejection,
 };
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
@@ -54,9 +54,25 @@ enum Mode {
 #[derive(Clone, Default)]
 struct Card(Arc<Mutex<Seen>>);
 
+/// Ends the challenges of an account in a transaction of the application.
+struct Replacing {
+    auth: Portcullis,
+    account: AccountId,
+}
+
+impl Replacing {
+    async fn now(self) {
+        let txn = self.auth.begin().await.expect("it begins");
+        let ended = self.auth.second_factor().end_challenges(self.account, &txn).await;
+        ended.expect("they end");
+        txn.commit().await.expect("it is committed");
+    }
+}
+
 #[derive(Default)]
 struct Seen {
     mode: Mode,
+    replacing: Option<Replacing>,
     challenged: Vec<ExternalAttempt>,
     verified: Vec<ExternalAttempt>,
 }
@@ -64,6 +80,11 @@ struct Seen {
 impl Card {
     fn does(&self, mode: Mode) {
         self.0.lock().expect("a lock").mode = mode;
+    }
+
+    /// Does this once, before the next answer.
+    fn before_right(&self, replacing: Replacing) {
+        self.0.lock().expect("a lock").replacing = Some(replacing);
     }
 
     fn mode(&self) -> Mode {
@@ -108,9 +129,16 @@ impl ExternalFactor for Card {
         challenge: Option<&'a str>,
         code: &'a str,
     ) -> HookFuture<'a, ExternalVerdict> {
-        self.0.lock().expect("a lock").verified.push(attempt.clone());
+        let replacing = {
+            let mut seen = self.0.lock().expect("a lock");
+            seen.verified.push(attempt.clone());
+            seen.replacing.take()
+        };
         let mode = self.mode();
         Box::pin(async move {
+            if let Some(replacing) = replacing {
+                replacing.now().await;
+            }
             let right = match mode {
                 Mode::Asks => challenge.is_some_and(|cell| code == format!("answer of {cell}")),
                 Mode::AsksNothing => challenge.is_none() && code == "paper",
@@ -515,6 +543,24 @@ on_every_database! {
         let codes: Vec<_> = answers.iter().map(|answer| answer.code().to_owned()).collect();
         assert_eq!(codes.iter().filter(|code| *code == "wrong_code").count(), 5, "{codes:?}");
         assert_eq!(codes.iter().filter(|code| *code == "code_ended").count(), 7, "{codes:?}");
+    }
+
+    async fn a_card_that_is_replaced_meanwhile_is_not_set_up(probe: Probe) {
+        let (probe, card) = with_card(probe, |_| {});
+        let (account, mut browser) = member(&probe, "alice").await;
+        let (_, other) = person(&probe, "bob").await;
+        prove_mailbox(&probe, &mut browser).await;
+        let answer = ask(&mut browser, "/card/challenge").await;
+        let mut bob = waiting(&other, "bob").await;
+        let of_bob = ask(&mut bob, SECOND_STEP).await;
+        // The answer was found right. Before it is used, another request prints a new card.
+        let replacing = Replacing { auth: probe.auth.clone(), account: account.id() };
+        card.before_right(replacing);
+        check(&enrol(&mut browser, &answer).await, 403, "wrong_code");
+        assert!(enrolled(&probe, &account).await.is_empty());
+        let answer = ask(&mut browser, "/card/challenge").await;
+        assert_eq!(enrol(&mut browser, &answer).await.status, 200);
+        assert_eq!(verify(&mut bob, &of_bob).await.status, 200, "another account");
     }
 
     async fn challenges_are_limited_for_each_account(probe: Probe) {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,8 +40,14 @@ pub(crate) struct Cards {
 impl Cards {
     /// Reads the key from a file, or creates it. In production, keep it where your other secrets are.
     pub(crate) fn open(db: DatabaseConnection, file: &Path) -> Result<Self, Box<dyn Error>> {
-        if !file.exists() {
-            fs::write(file, random::<32>())?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(file) {
+            Ok(mut new) => new.write_all(&random::<32>())?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
         }
         let key: [u8; 32] = fs::read(file)?.try_into().map_err(|_| "the key has 32 bytes")?;
         Ok(Self { db, key: Arc::new(key) })

@@ -122,9 +122,10 @@ async fn print(
     State(cards): State<Cards>,
 ) -> Result<Json<Value>, Rejection> {
     let id = owner.account().id();
-    // In the transaction in which the account is read, so that no request replaces a card which another
-    // one confirms at the same time.
     let txn = auth.begin().await?;
+    // Otherwise another request could confirm the old card at the same time, and the account would then need
+    // the new one.
+    auth.second_factor().end_challenges(id, &txn).await?;
     let account = auth.accounts().within(&txn).find(id).await?;
     if account.is_none_or(|account| account.enrolled_factors().contains(Factor::External)) {
         return Err(ExternalFactorError::AlreadyEnrolled.into());

@@ -81,7 +81,13 @@ pub(crate) async fn name(owner: FactorOwner, view: View) -> Html<String> {
 }
 
 fn name_page(owner: &FactorOwner, view: &View) -> Html<String> {
-    view.show("name.html", context! { must => owner.identity().is_none() })
+    let values = context! {
+        must => owner.identity().is_none(),
+        // Then the sign-in has used the last recovery code.
+        codes => with_next(RECOVERY_CODES, view.next()),
+        has_app => owner.account().enrolled_factors().contains(Factor::Totp),
+    };
+    view.show("name.html", values)
 }
 
 #[derive(Deserialize)]
@@ -155,14 +161,16 @@ pub(crate) async fn code(_: FactorOwner, view: View) -> Html<String> {
     view.show("code.html", context! {})
 }
 
-/// Says how many recovery codes are left, and offers new ones.
+/// Says how many recovery codes are left, and offers new ones. A sign-in that has used the last one comes
+/// here too.
 pub(crate) async fn recovery_codes(
     auth: Portcullis,
-    owner: AccountOwner<Factors>,
+    owner: FactorOwner,
     view: View,
 ) -> Result<Html<String>, Rejection> {
     let left = auth.recovery_codes().left(&owner).await?;
-    Ok(view.show("recovery-codes.html", context! { left }))
+    let must = owner.identity().is_none();
+    Ok(view.show("recovery-codes.html", context! { left, must }))
 }
 
 #[derive(Deserialize)]
@@ -173,7 +181,7 @@ pub(crate) struct NextForm {
 /// Makes ten codes, and shows them once. The session goes on as a new one, which must be in the answer.
 pub(crate) async fn make_recovery_codes(
     auth: Portcullis,
-    owner: AccountOwner<Factors>,
+    owner: FactorOwner,
     client: ClientInfo,
     view: View,
     Form(form): Form<NextForm>,

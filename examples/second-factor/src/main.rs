@@ -145,7 +145,7 @@ fn app(auth: &Portcullis) -> Result<Router, RequirementError> {
         .route(
             account::RECOVERY_CODES,
             get(account::recovery_codes).post(account::make_recovery_codes),
-            Requirement::signed_in(),
+            any_session(),
         )
         .route("/account/recovery-codes/kept", post(account::kept), Requirement::signed_in())
         .route(account::MAILED_CODES, get(account::mailed_codes), Requirement::signed_in())

@@ -80,9 +80,12 @@ pub(crate) async fn again(
         Some(need) => need.split(',').collect(),
         None => helps(account, view.next()).into_iter().map(Factor::as_str).collect(),
     };
-    let possible = match enrolling {
+    let enrolled = account.enrolled_factors();
+    let possible: Vec<Factor> = match enrolling {
         // It has just proved a password, and can only prove its mailbox.
-        Some(_) => mailbox(account).into_iter().collect(),
+        Some(_) if enrolled.is_empty() => mailbox(account).into_iter().collect(),
+        // It has used the last recovery code, and may still have another factor.
+        Some(_) => second_factors(enrolled),
         None => possible(account),
     };
     let ways: Vec<Way> = possible

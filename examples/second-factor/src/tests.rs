@@ -512,6 +512,46 @@ async fn the_owner_undoes_a_second_factor_of_a_thief_and_sets_a_new_password() {
 }
 
 #[tokio::test]
+async fn after_the_last_recovery_code_there_are_two_ways_in() {
+    let service = started(SITE, Duration::ZERO).await;
+    for (name, has_app) in [("alice", true), ("bob", false)] {
+        let (mut person, secret, codes) = service.with_authenticator(name).await;
+        for code in &codes[1..] {
+            let proof = [("method", "recovery_code"), ("code", code), ("next", "/account")];
+            let proof = [&proof[..], &[("back", "/account?result=wrong")]].concat();
+            let shown = person.post("/auth/reauthenticate", &proof).await;
+            assert_eq!(shown.at, "/account", "{}", shown.html);
+            service.clock.advance(Duration::from_millis(1));
+        }
+        person.get("/").await.press(&mut person, "Sign out", &[]).await;
+        person.sign_in(name, PASSWORD).await.is("/second-step?next=/", "One more step");
+        let shown = person.get("/second-step?method=recovery_code&next=/").await;
+        let shown = shown.press(&mut person, "Continue", &[("code", &codes[0])]).await;
+        shown.is("/account/authenticator?next=/", "That was your last recovery code.");
+        if has_app {
+            let link = shown.text("<a id=\"codes\" href=\"", "\"").replace("&#x2f;", "/");
+            let shown = person.get(&link).await;
+            let shown = shown.press(&mut person, "Make ten codes", &[]).await;
+            assert!(shown.at.starts_with("/again?need=totp&next="), "{}", shown.at);
+            let code = service.code(&secret);
+            let shown = shown.press(&mut person, "Continue", &[("code", &code)]).await;
+            let shown = shown.press(&mut person, "Make ten codes", &[]).await;
+            assert_eq!(codes_in(&shown.html).len(), 10);
+            shown.press(&mut person, "Go on", &[("kept", "yes")]).await.is("/", "signed in as");
+        } else {
+            // Installing an app takes longer than a proof is recent.
+            service.clock.advance(RECENT + Duration::from_secs(60));
+            let shown = shown.press(&mut person, "Go on", &[("name", "new phone")]).await;
+            let secret = shown.text("<code id=\"secret\">", "</code>");
+            let code = service.code(&secret);
+            let shown = shown.press(&mut person, "Confirm", &[("code", &code)]).await;
+            shown.is("/account/recovery-codes?next=/", "Make ten codes");
+            person.get("/account").await.is("/account", "new phone");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_trusted_device_is_not_asked_for_a_code_until_it_is_removed() {
     let service = started(SITE, Duration::ZERO).await;
     let (mut alice, secret, _) = service.with_authenticator("alice").await;
