@@ -315,8 +315,9 @@ pub trait HttpClient: Send + Sync + 'static {
     ) -> HookFuture<'a, HttpAnswer>;
 }
 
-/// A second factor that your application checks, such as a printed card, a hardware key or a push message
-/// to a phone. See [`second_factor`](crate::second_factor#a-factor-of-your-own).
+/// A second factor that your application checks, such as a printed card or a hardware key. It must answer at
+/// once. To wait for a person who confirms on a phone, use [`Login::finish`](crate::login::Login::finish) in
+/// your own handler. See [`second_factor`](crate::second_factor#a-factor-of-your-own).
 ///
 /// Portcullis keeps whether an account has it, counts wrong codes together with those of all other second
 /// factors, and makes the session. Your application keeps what it needs to check a code.
@@ -389,7 +390,10 @@ pub trait ExternalFactor: Send + Sync + 'static {
     /// Portcullis uses up the challenge, so its answer works once. Without a challenge, your application
     /// must accept a code only once, if it could be used again. After five wrong codes the challenge is worth
     /// nothing: the answer is `code_ended`, and this is not called. After too many wrong codes of the account
-    /// it is still called, and its result is discarded.
+    /// it is called, but the result is discarded, and the answer is `wrong_code`.
+    ///
+    /// [`Right`](ExternalVerdict::Right) does not mean that the sign-in succeeds: a hook may refuse it, or
+    /// the database may fail. So let portcullis use up a challenge, instead of using up the code yourself.
     fn verify<'a>(
         &'a self,
         attempt: &'a ExternalAttempt,
@@ -398,13 +402,13 @@ pub trait ExternalFactor: Send + Sync + 'static {
     ) -> HookFuture<'a, ExternalVerdict>;
 }
 
-/// For whom an [`ExternalFactor`] is asked.
+/// The attempt for which an [`ExternalFactor`] is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExternalAttempt {
     /// The account.
     pub account_id: AccountId,
-    /// The session, or the sign-in that waits.
+    /// The session, or the unfinished sign-in.
     pub session_id: SessionId,
     /// The address of the client, if it is known.
     pub address: Option<IpAddr>,

@@ -117,7 +117,7 @@ pub struct Account {
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) deleted_at: Option<Timestamp>,
     pub(crate) rate_limit: Option<i64>,
-    /// When a mailed code is a second factor again. It is known only for a sign-in that waits for one.
+    /// When a mailed code is a second factor again. It is known only for an unfinished sign-in that needs one.
     pub(crate) mailed_code_at: Option<Timestamp>,
 }
 

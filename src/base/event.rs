@@ -44,7 +44,7 @@ event_kinds! {
     SprayingSuspected = "authn_spraying_suspected",
     /// Records of attempts were removed. This ends the locks that they caused.
     AttemptsPurged = "attempts_purged",
-    /// A signed-in person proved the password again.
+    /// A signed-in person proved a factor again.
     Reauthenticated = "authn_reauthenticated",
     /// A password was changed.
     PasswordChanged = "authn_password_change",
@@ -54,7 +54,7 @@ event_kinds! {
     ChallengeAnswered = "authn_challenge_success",
     /// A challenge was answered incorrectly.
     ChallengeFailed = "authn_challenge_fail",
-    /// A code was sent as a second factor or for a step-up, or a factor of the application asked for one.
+    /// A code was sent as a second factor or for a step-up, or a factor of your own asked for one.
     FactorCodeSent = "authn_factor_code_sent",
     /// A device was trusted to skip the second factor.
     TrustedDeviceAdded = "trusted_device_added",

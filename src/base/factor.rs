@@ -53,7 +53,7 @@ factors! {
     RecoveryCode = 4, "recovery_code", 'r';
     /// A passkey (WebAuthn).
     Passkey = 5, "passkey", 'k';
-    /// A factor that the application checks, such as another service that signed the person in.
+    /// A second factor that the application checks, see [`ExternalFactor`](crate::port::ExternalFactor).
     External = 6, "external", 'x';
 }
 

@@ -279,7 +279,7 @@ pub(crate) enum Purpose {
     TotpSeed,
     /// Digests of recovery codes.
     RecoveryCode,
-    /// What a factor of the application needs again, to check the answer to a challenge.
+    /// What a factor of your own needs again, to check the answer to a challenge.
     ExternalChallenge,
     /// The digits of captchas.
     #[cfg(feature = "captcha")]

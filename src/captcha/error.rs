@@ -33,8 +33,8 @@ pub enum CaptchaError {
     /// The request needs a captcha, and has none.
     #[error("solve a captcha first")]
     Required(NeededCaptcha),
-    /// The answer is wrong, used, expired, or for another action. The error does not say which. A new
-    /// captcha is needed.
+    /// The answer is wrong, used, expired, or for another action. The error does not say which. A picture
+    /// can be answered until its third wrong answer. For the other kinds, a new captcha is needed.
     #[error("the captcha was not solved, or is no longer valid; solve a new one")]
     Wrong(NeededCaptcha),
     /// There is no captcha with this id: it is used or expired, or was fetched too often.

@@ -1,6 +1,7 @@
 //! Captchas: a small price for requests that strangers repeat.
 //!
-//! Programs solve captchas too. A captcha makes each attempt cost something, and stops nobody who pays.
+//! Programs solve captchas too. A captcha makes each attempt cost something. It does not stop people who
+//! pay others to solve it.
 //! So **no other rule relies on it**: [locks and delays](crate::attempt) and [rate
 //! limits](crate::rate_limit) count the same with and without one.
 //!
@@ -52,8 +53,8 @@
 //! # Pictures and sounds
 //!
 //! A challenge has six digits. `GET /captcha/{id}/image` draws them (PNG), and `GET
-//! /captcha/{id}/audio` speaks them in English (WAV). Each challenge always has the same bytes, so
-//! nobody gets a picture without noise as the mean of many. It can be fetched ten times, answered
+//! /captcha/{id}/audio` speaks them in English (WAV). Each challenge always has the same bytes,
+//! so nobody can remove the noise by comparing many pictures. It can be fetched ten times, answered
 //! three times, and ends after five minutes. Drawing has its own threads and its own limit.
 //!
 //! The recordings were made once with Flite. `src/captcha/spoken_digits.LICENSE.txt` has their licence.
@@ -105,7 +106,7 @@
 //! - It does not tell people from programs. It only makes repeated requests more expensive.
 //! - It does not guard routes of yours, or passwords that [your application
 //!   compares](crate::attempt::Attempts::begin). Call [`check`](Captchas::check) there.
-//! - It does not guard the [sign-in by mail](crate::mail_login), also if that creates accounts.
+//! - It does not guard the [sign-in by mail](crate::mail_login), even if it creates accounts.
 //! - It speaks no other language than English.
 //! - It contains no scripts. The widgets of ALTCHA and of the providers are theirs.
 //!

@@ -1,4 +1,4 @@
-//! Which second factors are needed, when mailed codes count, and the limits of the application's own.
+//! Which second factors are needed, when mailed codes count, and the limits of a factor of your own.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::base::rate::Quota;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FactorConfig {
-    /// If true, the first second factor of an account with a proved mail address needs a recent
+    /// If true, the first second factor of an account with a verified mail address needs a recent
     /// [mailed code](crate::sent_code) or sign-in by mail. Otherwise a thief of the password could set
     /// one up and lock out the owner. It has no effect without a notifier. Default: true.
     pub prove_mailbox: bool,

@@ -76,7 +76,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// How authenticators make their codes.
     pub totp: TotpConfig,
-    /// Which second factors are needed, when mailed codes count, and the limits of the application's own.
+    /// Which second factors are needed, when mailed codes count, and the limits of a factor of your own.
     pub factor: FactorConfig,
     /// How an administrator recovers an account.
     pub account_recovery: AccountRecoveryConfig,
@@ -671,7 +671,7 @@ pub struct AttemptConfig {
     /// learns when to stop and for how long. The answer depends only on the name that was typed.
     /// Default: false.
     pub reveal_lockout: bool,
-    /// How long a browser stays known to an account that signed in from it. A known browser has its
+    /// How long a browser stays known to an account that signed in from it. A known device has its
     /// own failure counter, so the owner can still sign in while strangers keep the account locked.
     /// `None` turns this off, and also the notice of new devices. Default: 180 d.
     pub device_lifetime: Option<Duration>,

@@ -26,12 +26,12 @@
 //! A thief with a stolen session can change the address. The owner who puts it back does the same.
 //! The rules cannot tell them apart, so the address that was there first decides:
 //!
-//! - **An address gets a link** in two cases. Either it is the first one that the account ever
-//!   proved, or it has been in place for `contact.undo_lifetime` (seven days). Any other address
-//!   gets only a notice, because it may be the thief's. An address that was never proved gets no
+//! - **An address gets a link** in two cases. Either it is the first one that was ever
+//!   verified, or it has been in place for `contact.undo_lifetime` (seven days). Any other address
+//!   gets only a notice, because it may be the thief's. An address that was never verified gets no
 //!   link, because it may be a stranger's. A phone number of an account that was never verified
 //!   gets none either. What counts is how long the address was in place.
-//! - **Putting back an earlier address is an undo**, if it was the main address, was proved, and
+//! - **Putting back an earlier address is an undo**, if it was the main address, was verified, and
 //!   was replaced within the last 30 days. The state of its link does not matter: open, used or
 //!   expired. A signed-in user may do it without a link. The address may have been added as a
 //!   further name in between. The address that is removed gets a notice and no link. The event has
@@ -673,7 +673,7 @@ impl Applying<'_> {
         Ok(None)
     }
 
-    /// Remembers a proved address that is replaced. Creates the link that puts it back, if the
+    /// Remembers a verified address that is replaced. Creates the link that puts it back, if the
     /// rules allow one. An address that was removed, and had only just come, is not remembered: an
     /// owner would not remove it.
     async fn leave(

@@ -33,7 +33,7 @@ pub(crate) enum Recent {
 }
 
 /// Checks that a factor was proved recently enough to change the second factors of the account. If
-/// the account has none yet, the mailbox must be proved, or any factor if it has no proved mailbox. If
+/// the account has none yet, the mailbox must be proved, or any factor if it has no verified mailbox. If
 /// it has one, a password is not enough: otherwise a thief of the password and of a session could add a
 /// factor of their own.
 ///

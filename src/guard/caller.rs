@@ -45,7 +45,7 @@ pub enum Caller {
     Nobody,
     /// A visitor without an account.
     Visitor(AnonymousSession),
-    /// A sign-in that waits for its second factor.
+    /// An unfinished sign-in, which needs its second factor.
     PendingSecondFactor(PendingSession),
     /// A sign-in that must set a new password.
     MustChangePassword(PasswordChangeSession),

@@ -38,7 +38,9 @@
 //! - `/auth/register`, `/auth/session/anonymous`, `/auth/verification/confirm`,
 //!   `/auth/password/reset` and both routes of the [sign-in by mail](crate::mail_login) take
 //!   `transport` too.
-//! - If `result` is not `session`, the token is for the next step only, such as `password_change_required`.
+//! - If `result` is not `session`, the token is for the next step only, such as `password_change_required`. For
+//!   `second_factor_required`, send the code to `POST /auth/second-factor/verify` with this token. The answer has the token
+//!   of the session.
 //! - Send the token with each request: `Authorization: Bearer eyJ…`. Such a request never gets a cookie.
 //!
 //! # Renewal
@@ -84,6 +86,13 @@
 //! before. Send it with each sign-in. Then the owner gets no message about a new device, and can
 //! sign in while strangers lock the account. Keep it when the user signs out. Replace it when an
 //! answer has a new one.
+//!
+//! # The token of a trusted device
+//!
+//! If you use [trusted devices](crate::trusted_device), a second step with `"trust_device": true` can answer with
+//! `trusted_device_token`. Send it with each sign-in, in the header `Portcullis-Trusted-Device`. The password is then
+//! enough. Each use brings a new token, which replaces the stored one. Store it like the token of a session, and keep it
+//! when the user signs out.
 //!
 //! # Apps that show web pages
 //!

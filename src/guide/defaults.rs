@@ -226,8 +226,8 @@
 //!
 //! | setting | default | reason |
 //! |---|---|---|
-//! | `account_recovery.delay` | 72 h, at least one hour | the owner of the account must be able to read the notice and object, also after a weekend. Without a delay, whoever convinces one administrator has the account |
-//! | `account_recovery.open_for` | 14 d after the delay | an administrator may be away; afterwards nobody knows any more what was checked |
+//! | `account_recovery.delay` | 72 h, at least one hour | the owner of the account must be able to read the notice and object, also after a weekend. Without a delay, a person who convinces one administrator has the account |
+//! | `account_recovery.open_for` | 14 d after the delay | an administrator may be away; afterwards nobody remembers what was checked |
 //! | `account_recovery.link_lifetime` | 24 h | the person waits for this mail. It can be sent again |
 //!
 //! # Retention

@@ -23,8 +23,9 @@
 //! | what needs the old secret | for how long |
 //! |---|---|
 //! | sessions | the refresh window, 7 days |
-//! | links and codes; the longest is the link that reopens a closed account | 14 days (`retention.closed_accounts`) |
+//! | links and codes; the longest is the link that objects to a recovery | 18 days (`account_recovery.delay` + `open_for` + `link_lifetime`) |
 //! | addresses that accounts have left | 30 days |
+//! | [trusted devices](crate::trusted_device): without it, their next sign-in asks for the second factor | 30 days (`trusted_device.lifetime`) |
 //! | known devices: without it, people who have not signed in since count as new on their device | 180 days (`attempts.device_lifetime`) |
 //! | seeds of [authenticators](crate::totp): maintenance encrypts them again, and so does a use | until the next [maintenance](crate::maintenance) |
 //! | [recovery codes](crate::recovery_code): they are digested with the secret of their time | until their owners have made new ones |

@@ -50,10 +50,10 @@
 //!
 //! | code | status | cause |
 //! |---|---|---|
-//! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else. A code of an authenticator or a recovery code is also wrong after too many attempts, or if the account does not have this factor. A code of a sign-in by mail is also wrong in a browser that did not ask for it |
+//! | `wrong_code` | 403 | the code or link is wrong or no longer valid: expired, used, replaced, or made for something else. A code of a second factor, of every method, is also wrong after too many attempts, or if the account does not have this factor. A code of a sign-in by mail is also wrong in a browser that did not ask for it |
 //! | `link_used` | 409 | this browser used the link or code successfully less than a minute ago. It changed an address or number, added a name, undid one of these, reopened an account, or signed in. Tell the user that it worked, and do not request another link |
-//! | `too_soon` | 429 | a code was sent a short time ago; wait as long as `Retry-After` says |
-//! | `no_address` | 422 | the account has no address or number for the code, nobody has proved it, or the service cannot send there |
+//! | `too_soon` | 429 | a code was sent a short time ago, or too many challenges of a [factor of your own](crate::second_factor#a-factor-of-your-own) were started; wait as long as `Retry-After` says |
+//! | `no_address` | 422 | the account has no address or number for the code, or the service cannot send there |
 //! | `invalid_target` | 422 | what a challenge is about is longer than 255 bytes, or contains a NUL |
 //! | `already_verified` | 409 | the address is already verified |
 //! | `challenge_required` | 403 | the route requires an answered challenge; `purpose` says which one |
@@ -63,7 +63,7 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `captcha_required` | 403 | the request needs a [captcha](crate::captcha). The member `captcha` has its `kind` and `action` |
-//! | `wrong_captcha` | 403 | the captcha was not solved, is used or expired, or is for another action; ask for a new one |
+//! | `wrong_captcha` | 403 | the captcha was not solved, is used or expired, or is for another action. A picture can be answered until its third wrong answer. For the other kinds, ask for a new one |
 //! | `captcha_not_found` | 404 | the picture is used or expired, or was fetched too often; ask for a new one |
 //! | `invalid_action` | 422 | the `action` is not 1 to 48 lower-case letters, digits, dashes or underscores |
 //! | `captcha_unavailable` | 503 | the provider of the captcha did not answer; nobody gets through without it |
@@ -87,7 +87,7 @@
 //! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a [mailed code](crate::sent_code) is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
 //! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no [code](crate::sent_code) is sent for it, and it cannot be switched off. Or the method is `external`, and the service checks [no such factor](crate::Builder::external_factor) |
-//! | `factor_unavailable` | 503 | the [factor of the application](crate::port::ExternalFactor) failed or did not answer in time; nobody gets through, and no attempt is counted |
+//! | `factor_unavailable` | 503 | the [factor of your own](crate::port::ExternalFactor) failed or did not answer in time; nobody gets through, and no attempt is counted |
 //! | `factor_used_already` | 409 | the second step of a sign-in got the factor that the sign-in began with; it needs another factor |
 //! | `registration_closed` | 403 | only the application creates accounts |
 //! | `invalid_fields` | 422 | `errors` names each invalid field, with its reasons, see [below](#invalid-fields) |
@@ -96,7 +96,7 @@
 //! | `invalid_reset_token` | 400 | the link is unknown, used or expired, or its account has changed; the answer does not say which |
 //! | `reset_token_used` | 409 | this browser set a password with this link less than a minute ago; the second password was not set |
 //! | `only_login_name` | 409 | this is the only name left to sign in with |
-//! | `address_not_proved` | 403 | verify the account's main address before you add names to the account. Verify it too before you set up a second factor. If a code was to be sent, the member `target` shows the address that waits for its proof |
+//! | `address_not_proved` | 403 | the main address of the account must be verified before names are added, a second factor is set up, or an administrator [recovers](crate::account_recovery) the account. If a code cannot be sent because an address or number is not verified, the member `target` says which one; most of it is hidden |
 //! | `too_many_names` | 409 | the account has the maximum number of names |
 //! | `name_not_found` | 404 | the account has no such name; the answer is the same for a name of another account |
 //! | `own_address` | 409 | this is the account's main address or number: change it with its own route, it cannot be removed as a name |

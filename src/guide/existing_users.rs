@@ -186,7 +186,7 @@
 //!
 //! If a row has no mail address, only the third way is left. So find its address before the import.
 //!
-//! Set `verified_at` only if the old system has proved the address. If it is not proved, a sign-in by mail removes the
+//! Set `verified_at` only if the old system has verified the address. If it is not verified, a sign-in by mail removes the
 //! imported password and the other addresses, because a stranger may have set them. Roles stay. See
 //! [`verification`](super::verification).
 //!

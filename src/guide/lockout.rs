@@ -95,9 +95,9 @@
 //!   which addresses belong together. The link in the same mail still works.
 //! - **Lockouts are revealed, and a user mistypes again after a success.** The revealed limit counts all failures
 //!   of the last ten minutes, even if a sign-in succeeded between them. Otherwise the answer would show a
-//!   success. A known browser has its own counter.
+//!   success. A known device has its own counter.
 //! - **A whole office shares one address.** Successes never count. The limit of the source does not stop known
-//!   browsers. Other people must wait only after a hundred failures from unknown browsers within ten minutes. If
+//!   devices. Other people must wait only after a hundred failures from unknown devices within ten minutes. If
 //!   a legitimate network has more failures, raise `attempts.source_limit`. You can also set it to `None` and
 //!   rely on limits at the proxy.
 //! - **Someone in the same network probes names at registration.** After fifty names that were taken, nobody in
@@ -135,7 +135,7 @@
 //!
 //! - Some people sign in rarely and always from new browsers, such as private windows. An attacker can keep their
 //!   account locked with attempts every hour. Ask these users to let their browser keep cookies.
-//! - A thief with the cookie of a known browser has fifteen additional attempts an hour, for each of up to five
+//! - A thief with the cookie of a known device has fifteen additional attempts an hour, for each of up to five
 //!   accounts that have signed in there. Ending all sessions of an account makes its part of the cookie invalid.
 //! - If two people sign in to two accounts in one browser in the same second, the browser remembers only one of
 //!   them. The other is remembered at the next sign-in.

@@ -5,8 +5,9 @@
 //! | lost | way back | who does it |
 //! |---|---|---|
 //! | the password | [a link by mail](crate::password_reset), or a [sign-in by mail](crate::mail_login) | the person |
-//! | the phone with the authenticator app | a second authenticator, a mailed or texted code, or a [recovery code](crate::recovery_code) at the second step; then remove the old one and set up a new one | the person |
-//! | the recovery codes | sign in with the authenticator, and make new ones | the person |
+//! | the phone with the authenticator app | a second authenticator, a mailed or texted code, or a [recovery code](crate::recovery_code) at the second step; then set up a new one and remove the old one | the person |
+//! | a card or key that your application checks | another second factor or a recovery code at the second step; after a recovery code, set up an authenticator first; then remove the old card and set up a new one | the person |
+//! | the recovery codes | sign in with another second factor, and make new ones | the person |
 //! | the mailbox, but not the rest | sign in, and [change the address](crate::contact) | the person |
 //! | the mailbox and the password | a link to a [further address](crate::login_name) of the account, if there is one; else [an administrator](#an-administrator-helps), with a new address | both |
 //! | all second factors, but not the mailbox | [an administrator](#an-administrator-helps) | both |
@@ -27,14 +28,14 @@
 //! 1. Check who asks (see [below](#check-who-asks)), and open the recovery with a note of what you
 //!    checked.
 //! 2. Tell the person when the three days are over. If they find their phone in the meantime, they sign
-//!    in as usual, and this ends the recovery.
+//!    in with password and second factor, and this ends the recovery.
 //! 3. After that time complete it. Nobody does this automatically: an administrator looks at the case
 //!    again.
 //! 4. The person opens the link within 24 hours, sets a new password and signs in. Ask them to set up new
 //!    second factors. If one of their roles requires one, the sign-in asks for it.
 //!
 //! ```no_run
-//! use axum::extract::{Path, Query, State};
+//! use axum::extract::{Path, State};
 //! use axum::http::StatusCode;
 //! use axum::routing::{get, post};
 //! use axum::{Json, Router};
@@ -125,14 +126,21 @@
 //! }
 //! ```
 //!
+//! If the administrator has proved no factor within five minutes, the answer is 401
+//! `insufficient_user_authentication`. Let them prove one, and send the request again.
+//!
 //! Give the help desk a role with `auth-account:recover`, and with the permissions and roles of the people
-//! whom it helps. It then cannot recover an account with more rights, such as one of an administrator:
+//! that it helps. It then cannot recover an account with more rights, such as one of an administrator.
+//! Let the role require a second factor, which needs
+//! [`second_factor::routes`](crate::second_factor::routes):
 //!
 //! ```no_run
 //! # async fn example(auth: portcullis::Portcullis) -> Result<(), portcullis::permission::GrantError> {
 //! use portcullis::account_recovery::RECOVER;
+//! use portcullis::permission::RoleDefinition;
 //!
-//! auth.roles().create("helpdesk", [RECOVER, "doc:read", "doc:write"]).await?;
+//! let helpdesk = RoleDefinition::new("helpdesk", [RECOVER, "doc:read", "doc:write"]);
+//! auth.roles().define([helpdesk.requires_factor(true)]).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -146,8 +154,10 @@
 //! | `mail.links.recovery_object` | the notice to each address | `/auth/account/recovery/object`, without a session; after a 204 say that nothing was changed, and offer to sign in |
 //! | `mail.links.account_recovery` | the link for the person | `/auth/account/recovery/finish` with a new `password`, without a session; after a 204 show the sign-in |
 //!
-//! In the settings of the account show `GET /auth/account/recovery`. If the newest one is `open` or
-//! `completed`, show a button that posts to `/auth/account/recovery/reject`.
+//! A sign-in with the password alone does not end a recovery. So ask `GET /auth/account/recovery` after each
+//! sign-in. If the newest one is `open` or `completed`, show a banner on every page. It says that somebody
+//! asked an administrator for this account, and has a button that posts to
+//! `/auth/account/recovery/reject`.
 //!
 //! # Check who asks
 //!
@@ -155,7 +165,7 @@
 //! Better, from strong to weak:
 //!
 //! - the person comes to you with an identity document, and the account has the same name;
-//! - a colleague or manager whom you know vouches for them, and you call this person back;
+//! - a colleague or manager that you know vouches for them, and you call this person back;
 //! - you call a number that you had before, in a contract or a directory, never one from the request;
 //! - a video call with an identity document.
 //!
@@ -198,5 +208,5 @@
 //! # The delay
 //!
 //! [`account_recovery.delay`](crate::config::AccountRecoveryConfig::delay) is 72 hours, so that it covers
-//! a weekend. Make it longer if your people read their mail rarely. The least is one hour, for services
+//! a weekend. Make it longer if your people read their mail rarely. The minimum is one hour, for services
 //! whose administrators know everybody in person. There is no way to skip it for one account.

@@ -18,7 +18,7 @@
 //! | let mobile apps sign in, or use bearer tokens | [`bearer`] |
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
-//! | check a second factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |
+//! | check a factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |
 //! | let a browser skip the second factor for 30 days | [`trusted_device`](crate::trusted_device) |
 //! | make repeated requests of strangers more expensive | [`captcha`](crate::captcha) |
 //! | help people who have lost their phone, mailbox or everything | [`lost_access`] |
@@ -71,13 +71,14 @@
 //! | flow | what one route does, for example a login; you can also call it as a method |
 //! | factor | a way to show who you are, such as a password or a code from an authenticator app |
 //! | second factor | a factor in addition to the first step of a sign-in |
+//! | factor of your own | a second factor that your application checks, such as a printed card; requests and answers call it `external` |
 //! | authenticator | an app that shows codes (TOTP) |
 //! | enrolment | setting up a second factor; the codes `enrolment_required` and `enrol` mean this |
 //! | unfinished sign-in | the person has passed one step and needs another one; it is not a session |
 //! | verified address | an address or number whose owner has shown once that they read what is sent to it |
 //! | proving the mailbox | showing this again now, with a mailed code or a sign-in by mail |
 //! | step-up | passing a factor again, or another factor, before a sensitive action |
-//! | stage | how far a sign-in is: full, or still waiting for a factor, a new password or the set-up of a factor |
+//! | stage | how far a sign-in is: full, or unfinished, because it still needs a factor, a new password or the set-up of a factor |
 //! | ceiling | the permissions that a limited session may use at most |
 //! | lineage | the sessions that replaced one another; they share a `lineage_id` |
 //! | generation | the number of a token within its session; it increases when the token is replaced |

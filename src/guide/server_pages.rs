@@ -74,11 +74,11 @@
 //!
 //! | form | posts to | fields |
 //! |---|---|---|
-//! | register | `/auth/register` | `username`, `email`, `password`, `remember` |
-//! | sign in | `/auth/login` | `login`, `password`, `remember` |
+//! | register | `/auth/register` | `username`, `email`, `password`, `remember`; with a [captcha](crate::captcha#forms-without-a-script), if one is needed, also `captcha` and `captcha_id` |
+//! | sign in | `/auth/login` | `login`, `password`, `remember`; `captcha` and `captcha_id` if needed |
 //! | sign out | `/auth/logout` | |
-//! | password again | `/auth/reauthenticate` | `password`, or `code` of a second factor, and `method` for a code that was sent |
-//! | [second step](#second-factors) of a sign-in, if mounted | `/auth/second-factor/verify` | `code`, `method` for a code that was sent, and `trust_device` |
+//! | password again | `/auth/reauthenticate` | `password`, or `code` of a second factor, and `method` for a code that was sent or for `external` |
+//! | [second step](#second-factors) of a sign-in, if mounted | `/auth/second-factor/verify` | `code`, `method` for a code that was sent or for `external`, and `trust_device` |
 //! | send a code for the second step | `/auth/second-factor/challenge` | `method`: `mailed_code` or `texted_code` |
 //! | send a code to prove a factor again | `/auth/reauthenticate/challenge` | `method` |
 //! | confirm a new authenticator | `/auth/totp/confirm` | `id`, `code` |
@@ -87,11 +87,12 @@
 //! | use sent codes as a second factor | `/auth/sent-codes` | `method` |
 //! | stop this | `/auth/sent-codes/{method}/remove` | |
 //! | new password | `/auth/password` | `current_password`, `new_password`, `new_password_again` |
-//! | forgotten password | `/auth/password/forgot` | `login` |
+//! | forgotten password | `/auth/password/forgot` | `login`; `captcha` and `captcha_id` if needed |
 //! | reset it | `/auth/password/reset` | `token`, `password`, `remember` |
 //! | confirm an address | `/auth/verification/confirm` | `token`, `password` |
 //! | end one session | `/auth/sessions/{id}/end` | |
 //! | end the others, or all | `/auth/sessions/end` | `scope`: `others` (the default) or `all` |
+//! | object to a [recovery](crate::account_recovery), signed in, if mounted | `/auth/account/recovery/reject` | |
 //! | [sign in by mail](crate::mail_login), if mounted | `/auth/login/mail`, then `/auth/login/mail/confirm` | `login`, then `token` or `code`, and `remember` |
 //!
 //! A form cannot close or export an account, remove a phone number or a name, start to set up an authenticator, or make
@@ -109,6 +110,7 @@
 //! | `?result=enrolment_required` | a link to the page that sets up a second factor, or this page itself. A [role requires](crate::second_factor#roles-that-require-a-factor) one and the account has none, or the sign-in used the [last recovery code](crate::recovery_code#what-a-page-should-do) |
 //!
 //! - Without the field `method`, a code of eight digits is read as one of an authenticator, and is wrong.
+//! - A [factor of your own](#a-factor-of-your-own) that asks something needs a handler.
 //! - If [`PendingSession::offers_trust`](crate::PendingSession::offers_trust) is true, show a checkbox
 //!   `trust_device` with `value="true"`, which is not ticked. See [`trusted_device`](crate::trusted_device).
 //! - The forms that ask for a code end at `next`. Set `next` to the page with the form for the code.
@@ -125,6 +127,48 @@
 //! - An account with a verified address must prove the mailbox before its first factor. So the set-up page needs the
 //!   forms for `/auth/reauthenticate/challenge` and `/auth/reauthenticate`, with `method` = `mailed_code`. During a sign-in,
 //!   the second one leads to `?result=enrolment_required` again. This is a success: show the set-up page.
+//!
+//! ## A factor of your own
+//!
+//! A [factor of your own](crate::second_factor#a-factor-of-your-own) that asks something needs your own handler,
+//! because the redirect of `/auth/second-factor/challenge` would lose the question:
+//!
+//! ```no_run
+//! use axum::Router;
+//! use axum::response::Html;
+//! use axum::routing::post;
+//! use portcullis::second_factor;
+//! use portcullis::{ClientInfo, PendingSession, Portcullis, Rejection, Stage, stage};
+//! # fn render(template: &str, shown: &serde_json::Value) -> Html<String> {
+//! #     Html(format!("{template} {shown}"))
+//! # }
+//!
+//! /// The page of the second step posts here when the person chooses the card.
+//! async fn question(
+//!     auth: Portcullis,
+//!     pending: PendingSession,
+//!     client: ClientInfo,
+//! ) -> Result<Html<String>, Rejection> {
+//!     let asked = auth.second_factor().challenge_external(&pending, &client).await?;
+//!     // Empty if the factor asks nothing.
+//!     let shown = asked.map(|challenge| challenge.shown).unwrap_or_default();
+//!     Ok(render("card.html", &shown)) // your template engine
+//! }
+//!
+//! fn pages(auth: &Portcullis) -> Router {
+//!     auth.router()
+//!         .auth_routes("/auth", auth.routes().merge(second_factor::routes(auth)))
+//!         .route("/second-step/card", post(question), stage(Stage::PendingSecondFactor))
+//!         .into_router()
+//! }
+//! ```
+//!
+//! - It is a `POST`, because each new challenge counts for `factor.challenges` (ten an hour).
+//! - The form of this page posts `code` and the hidden field `method` = `external` to `/auth/second-factor/verify`.
+//! - After a wrong code, `back` must lead to a page that shows the question again, for example from a parameter of its
+//!   address: `/second-step?cells=B4-E1-G7`. The same challenge can be answered five times.
+//! - For a step-up, pass the [`Identity`](crate::Identity), and let the form post to `/auth/reauthenticate`. For the
+//!   set-up, pass the [`FactorOwner`](crate::second_factor::FactorOwner), and let the form post to your own handler.
 //!
 //! # Guarded pages
 //!
@@ -180,10 +224,11 @@
 //!   password. Without a script, offer two forms: one with the field, and one without it.
 //! - After an undo, lead to the form for a forgotten password (`next`). The person who made the
 //!   change may know the password.
-//! - The links `login`, `account_keep` and the last two exist only if you mount
-//!   [`mail_login::routes`](crate::mail_login::routes),
-//!   [`own_account::routes`](crate::own_account::routes) and
-//!   [`account_recovery::routes`](crate::account_recovery::routes).
+//! - Some links lead nowhere unless you mount their routes:
+//!   [`mail_login::routes`](crate::mail_login::routes) for `login`,
+//!   [`second_factor::routes`](crate::second_factor::routes) for `factor_undo`,
+//!   [`own_account::routes`](crate::own_account::routes) for `account_keep`, and
+//!   [`account_recovery::routes`](crate::account_recovery::routes) for the last two.
 //!
 //! The answers to a script are on the page [`mail`](super::mail#pages-for-changes-of-addresses-and-names).
 //!

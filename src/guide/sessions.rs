@@ -58,8 +58,9 @@
 //!
 //! If an account has a second factor, its password starts an unfinished sign-in. Portcullis checks the codes of
 //! authenticators, recovery codes and codes that are sent, see [`second_factor`](crate::second_factor). Your application
-//! can check a factor of its own ([`Accounts::set_enrolled_factors`]) and then finish the sign-in with
-//! [`Login::finish`]. Both work once.
+//! can check a [factor of your own](crate::second_factor#a-factor-of-your-own): with an
+//! [`ExternalFactor`](crate::port::ExternalFactor), or in your own handlers with [`Login::finish`]. Each sign-in can be
+//! finished once.
 //!
 //! # When a session is replaced
 //!
@@ -114,9 +115,9 @@
 //! - For a visitor, the extractor [`Visitor`](crate::guard::Visitor) starts a session if the request has none.
 //!   Everything that runs later in the request finds it.
 //! - After a sign-in, the [`Issued`](crate::Issued) says what it made. A visitor's session can hold a challenge
-//!   ([`anonymous_session`](crate::Issued::anonymous_session)), and so can a sign-in that waits for its second
-//!   factor ([`pending_session`](crate::Issued::pending_session)). So the answer to the password can already say
-//!   that a code was sent.
+//!   ([`anonymous_session`](crate::Issued::anonymous_session)), and so can an unfinished sign-in that needs its
+//!   second factor ([`pending_session`](crate::Issued::pending_session)). So the answer to the password can
+//!   already say that a code was sent.
 //!
 //! # What ends a session
 //!
@@ -162,7 +163,8 @@
 //!     let Some(account) = auth.accounts().find_by_login(name).await? else {
 //!         return Err(portcullis::login::LoginError::InvalidCredentials.into());
 //!     };
-//!     let sign_in = auth.sign_in(&account, &client).proved(Factor::External).remember(false);
+//!     // Not `External`: a guard that requires a second factor of your own would accept this sign-in.
+//!     let sign_in = auth.sign_in(&account, &client).proved(Factor::Password).remember(false);
 //!     let outcome = sign_in.replacing(&request.extensions).await?.await?;
 //!     Ok((outcome.into_issued(), Redirect::to("/")))
 //! }
@@ -217,5 +219,4 @@
 //! [`PasswordChangeSession`]: crate::PasswordChangeSession
 //! [`EnrolmentSession`]: crate::EnrolmentSession
 //! [`AnonymousSession`]: crate::AnonymousSession
-//! [`Accounts::set_enrolled_factors`]: crate::account::Accounts::set_enrolled_factors
 //! [`Login::finish`]: crate::login::Login::finish

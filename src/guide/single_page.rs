@@ -106,10 +106,11 @@
 //!
 //! | answer | what the page does |
 //! |---|---|
-//! | 200 `second_factor_required` | shows a field for a code, and posts it as `code` to `/auth/second-factor/verify`. The answer is one of a sign-in: usually `session`. If `methods` has only a code that is sent, [ask for it first](#codes-that-are-sent) |
+//! | 200 `second_factor_required` | shows a field for a code, and posts it as `code` to `/auth/second-factor/verify`. The answer is one of a sign-in: usually `session`. If `methods` has only a [code that is sent](#codes-that-are-sent), or [`external`](#a-factor-of-your-own), ask for it first |
 //! | 200 or 401 `enrolment_required` | shows the page that [sets up a second factor](#setting-up-a-required-factor) |
 //! | 403 `wrong_code` of that route | lets the user type the next code. The unfinished sign-in stays |
-//! | 401 `insufficient_user_authentication` without `password` in `factors` | asks for a code, and posts it as `code` to `/auth/reauthenticate`. The wrapper throws this answer. If `factors` has only `mailed_code` or `texted_code`, [ask for it first](#codes-that-are-sent) |
+//! | 401 `insufficient_user_authentication` without `password` in `factors` | asks for a code, and posts it as `code` to `/auth/reauthenticate`. The wrapper throws this answer. If `factors` has only a [code that is sent](#codes-that-are-sent), or [`external`](#a-factor-of-your-own), ask for it first |
+//! | 401 `insufficient_user_authentication` with an empty `factors` | shows the page that sets up one of `enrol`. A code does not help: the account has none of these factors |
 //! | 403 `captcha_required` or `wrong_captcha` | posts `action` from the member `captcha` to `/auth/captcha`, shows the new captcha, and sends the same request again with it. The error of the wrapper has this member |
 //!
 //! A picture is at `image` in the answer of `/auth/captcha`, relative to `/auth/`. Send the digits as `captcha`, with its
@@ -131,6 +132,26 @@
 //!
 //! The answer to the first request is 202. Show its `target`, which tells the person where to look. The first
 //! `POST /auth/totp` of an account with a verified address usually needs a mailed code in this way.
+//!
+//! ## A factor of your own
+//!
+//! A [factor of your own](crate::second_factor#a-factor-of-your-own) is called `external` in `methods` and `factors`.
+//! The requests are those for [codes that are sent](#codes-that-are-sent), with `"method": "external"`. If the factor
+//! asks something, ask for the challenge first:
+//!
+//! | answer | what the page does |
+//! |---|---|
+//! | 202 with `challenge` and `expires_at` | shows what the challenge asks, with a field for the code. After `expires_at`, ask for a new one |
+//! | 202 with `"challenge": null` | shows only the field: the factor asks nothing |
+//! | 429 `too_soon` | waits for as long as `Retry-After` says, or offers another method |
+//! | 503 `external_factor_unavailable` | says so, and offers another method |
+//!
+//! - Keep the challenge on the page. After 403 `wrong_code` it can be answered again. After 403 `code_ended`, which
+//!   comes after five tries, ask for a new one.
+//! - Each new challenge counts for `factor.challenges`: ten an hour. So ask for one when the person chooses this
+//!   method, and not when the page opens.
+//! - No mounted route sets the factor up. Your own routes do, with the extractor
+//!   [`FactorOwner`](crate::second_factor::FactorOwner).
 //!
 //! ## Trusted devices
 //!

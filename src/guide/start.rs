@@ -85,8 +85,9 @@
 //!
 //! `auth.routes()` does not include `POST /session/anonymous`. If visitors need a session, merge
 //! [`anonymous::routes`](crate::anonymous::routes). It also leaves out the sign-in by mail
-//! ([`mail_login`](crate::mail_login)), second factors ([`second_factor`](crate::second_factor)), and the closing
-//! and export of an account ([`own_account`](crate::own_account)). A [`captcha`](crate::captcha) adds its own
+//! ([`mail_login`](crate::mail_login)), second factors ([`second_factor`](crate::second_factor)), the closing
+//! and export of an account ([`own_account`](crate::own_account)), and the recovery of an account by an
+//! administrator ([`account_recovery`](crate::account_recovery)). A [`captcha`](crate::captcha) adds its own
 //! routes. Each capability has its own `routes` function, so you can
 //! mount only the routes that you want:
 //!

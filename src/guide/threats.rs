@@ -33,7 +33,7 @@
 //! | another method or another sign-in brings new guesses at the second factor (better-auth PR 10240) | all second factors of an account have one count, in all sign-ins and sessions | `tests/it/second_factor.rs` |
 //! | the answer to a challenge works in another sign-in, for another account or twice, or new challenges are asked for until one can be answered | a challenge belongs to one session and is used up with its answer; a limit for each account counts how many are started | `tests/it/external_factor.rs` |
 //! | the client names the factor that it has proved (new-api GHSA-5353-f8fq-65vc) | the name says which check is made; the session records the factor whose check succeeded | `tests/it/second_factor.rs` |
-//! | a thief of a session sets up a second factor, and the owner cannot undo it (Keycloak CVE-2026-37982 is the sibling) | the mailbox is proved before the first factor, and the notice of each new one has a link that removes it | `tests/it/factor_undo.rs` |
+//! | a thief of a session sets up a second factor, and the owner cannot undo it (Keycloak CVE-2026-37982 is the sibling) | the mailbox is proved before the first factor, and the notice of each new one has a link that removes it, unless a role requires a factor | `tests/it/factor_undo.rs` |
 //! | a stored digest is accepted as a recovery code (SimpleLogin PR 2132) | the digest is keyed, and what is presented is always digested | `tests/it/recovery_code.rs` |
 //! | a thief of the password adds a factor of their own, or removes the owner's | a change needs a recent second factor if there is one. The first one needs a recent proof of the mailbox, if the account has a mail address. A change ends all other sessions, and the owner is told | `tests/it/totp.rs`, `tests/it/sent_code.rs` |
 //! | a role requires a second factor, and an account without one keeps its old session, or signs in another way (better-auth PR 9122) | every way to sign in and every request look at the roles; the account reaches only the routes that set up a factor | `tests/it/enrolment.rs` |
@@ -42,7 +42,7 @@
 //! | a trusted device works on after a new password, a new factor or a recovery (scheb/2fa #126, vaultwarden PR 7682) | it is bound to the epoch of the account, which each of these increases; a recovery code ends it too | `tests/it/trusted_device.rs` |
 //! | the trust is renewed at each use and never ends, or is lost after the first use (better-auth #2728) | the end is fixed when it is given; each use replaces the token, and the cookie keeps the end | `tests/it/trusted_device.rs` |
 //! | the mailbox is the whole account: it replaces the password, and then is the second factor (authentik #18639) | after a reset by mail, a mailed code is no second factor for a day | `tests/it/sent_code.rs` |
-//! | somebody convinces the help desk that they have lost their phone | a recovery waits for three days, every address of the account can stop it without a sign-in, and the link goes to a proved address or to a new one that the notices came before | `tests/it/account_recovery.rs` |
+//! | somebody convinces the help desk that they have lost their phone | a recovery waits for three days, every address of the account can stop it without a sign-in, and the link goes to a verified address, or to a new one after the notices to all verified ones | `tests/it/account_recovery.rs` |
 //! | an administrator recovers the account of somebody with more rights, and signs in with it | the rights of both are compared at every step, and no administrator sees the link | `tests/it/account_recovery.rs` |
 //! | the session id does not change at login (tower-sessions before 0.12.1) | a login always creates a new row and ends the old one in the same transaction | `tests/it/session.rs` |
 //! | parallel renewals sign people out, or a replay is not detected | token generations: the old one stays valid until the new one was used late; after that, its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |
@@ -159,7 +159,9 @@
 //!
 //! - A thief of the password can set up the first second factor of an account that has no mail address, or if the
 //!   service cannot send mail to it, or if `factor.prove_mailbox` is off.
-//! - A [captcha](crate::captcha) stops nobody who pays for its solution. It is a price, and no rule relies on it.
+//! - For three days after a second factor was set up, a person who can read the mailbox can remove it with the link in
+//!   the [notice](crate::second_factor#undoing-a-new-factor). Where a role requires a factor, there is no such link.
+//! - A [captcha](crate::captcha) does not stop people who pay others to solve it. It is a price, and no rule relies on it.
 //! - Open registration creates accounts whose addresses are not verified yet. Trust an address only if
 //!   [`is_verified`](crate::Account::is_verified) returns true, or use strict registration.
 //! - Open streams are closed when their session ends only if your code waits for

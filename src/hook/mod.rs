@@ -101,7 +101,7 @@ pub struct Registering<'a> {
     pub account_id: AccountId,
     /// The username as it was typed.
     pub username: Option<&'a str>,
-    /// The email address as it was typed. It is proved only if `cause` says so.
+    /// The email address as it was typed. It is verified only if `cause` says so.
     pub email: Option<&'a str>,
     /// The phone number.
     pub phone: Option<&'a str>,
@@ -225,7 +225,7 @@ pub struct NamesChanged<'a> {
     pub added: &'a [ChangedName],
     /// The names that it had before and does not have now.
     pub removed: &'a [ChangedName],
-    /// The addresses and numbers that are proved now and were not before. One that was added and
+    /// The addresses and numbers that are verified now and were not before. One that was added and
     /// proved at the same time is in both lists.
     pub proved: &'a [ChangedName],
     /// The session that makes the change, or `None` without a session.
@@ -302,7 +302,7 @@ pub struct NamesChanged<'a> {
 /// | a mail address, phone number or username of an account is added, changed, removed or proved, or such a change is undone | `names_changed` |
 /// | an account is closed, by its owner or by [`close`](crate::account::Accounts::close) | `before_close` |
 /// | an account is erased, by [`erase`](crate::account::Accounts::erase) or by maintenance | `before_erase`, `after_erase` |
-/// | an unproved address is given to another account that proved it or registers with it | `names_changed`, for the account that loses it |
+/// | an unverified address is given to another account that proved it or registers with it | `names_changed`, for the account that loses it |
 ///
 /// What the application does itself (`accounts().create(..)`, `add_name`, `verify_name`,
 /// `sessions().start(..)`, `end_one`, `end_all`) calls no hooks. The caller can run its own code

@@ -83,7 +83,7 @@ pub(crate) fn due_at(context: &Context, stored: Option<Timestamp>, now: Timestam
     stored.map_or(latest, |stored| stored.min(latest))
 }
 
-/// Returns the account of a sign-in that waits for its second factor, with only those factors that are
+/// Returns the account of an unfinished sign-in that needs its second factor, with only those factors that are
 /// enough, and when a mailed code is enough. Only an account with mailed codes costs a statement for that.
 pub(super) async fn waiting(
     context: &Context,

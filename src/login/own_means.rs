@@ -72,8 +72,9 @@ impl Portcullis {
 }
 
 impl SignIn<'_> {
-    /// Adds a factor that was proved just now. [`Factor::External`] stands for everything that has
-    /// no variant of its own.
+    /// Adds a factor that was proved just now. If another service has identified the person, pass
+    /// [`Factor::Password`]. [`Factor::External`] is a second factor of your own: a guard that requires
+    /// it would accept this sign-in.
     pub fn proved(mut self, factor: Factor) -> Self {
         let now = self.login.auth.context().now();
         self.proved = self.proved.with(factor, now);

@@ -23,7 +23,7 @@ pub enum LoginNameError {
         /// The factors of this account that would help.
         factors: Vec<Factor>,
     },
-    /// The account has no address of its own, or it was never proved.
+    /// The account has no address of its own, or it was never verified.
     #[error("verify the account's main address first")]
     AddressNotProved,
     /// The name cannot be used.

@@ -27,7 +27,7 @@
 //! address can then take its place. The only name that the account can sign in with cannot be
 //! removed.
 //!
-//! **Who may add names.** An account whose own address was never proved cannot add any. Otherwise
+//! **Who may add names.** An account whose own address was never verified cannot add any. Otherwise
 //! an attacker could register with another person's address and add a name. When the owner proves
 //! the address later, the attacker could still sign in. If the application itself has
 //! [added](crate::account::Accounts::add_name) names before, they are removed together with
@@ -39,7 +39,7 @@
 //!
 //! **Undoing** needs no session and works once. It removes the name, even if it has become the
 //! account's own. It ends all sessions and all outstanding codes and links. Only two kinds of
-//! addresses get such a link: the first one that the account ever proved, and one that has been
+//! addresses get such a link: the first one that was ever verified, and one that has been
 //! there for `contact.undo_lifetime`. So if a thief's address is the account's own for a while, the
 //! thief cannot remove what the owner adds.
 //!
@@ -143,7 +143,7 @@ pub struct LoginName {
     pub kind: LoginIdKind,
     /// True if it is the name that the account shows, false if it is a further one.
     pub own: bool,
-    /// When this address was proved. It is `None` for a username, which needs no proof.
+    /// When this address was verified. It is `None` for a username, which needs no proof.
     pub verified_at: Option<Timestamp>,
     /// When the account got it.
     pub created_at: Timestamp,
@@ -267,7 +267,7 @@ impl LoginNames<'_> {
     /// Adds a username. The other sessions of the account end.
     ///
     /// # Errors
-    /// No recent factor; the account's address was never proved; the text cannot be a username, or
+    /// No recent factor; the account's address was never verified; the text cannot be a username, or
     /// is already a name of the account; the username is taken; too many names; an outage. After an
     /// error nothing is changed.
     pub async fn add_username(
@@ -335,7 +335,7 @@ impl LoginNames<'_> {
     /// Requests a further mail address. Success does not tell whether the address is free.
     ///
     /// # Errors
-    /// No recent factor; the account's own address was never proved; the text cannot be an address,
+    /// No recent factor; the account's own address was never verified; the text cannot be an address,
     /// or is already one of the account's; too many names; too soon after the last request; an
     /// outage.
     pub async fn add_email(

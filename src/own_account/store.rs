@@ -307,7 +307,7 @@ pub(super) const PARTS: [Part; 17] = [
                 "target",
                 Text,
             ),
-            // That of a factor of the application is encrypted.
+            // That of a factor of your own is encrypted.
             ("(CASE WHEN purpose = 'factor_code' THEN NULL ELSE data END)", "data", Text),
             ("created_at", "created_at", Time),
             ("expires_at", "expires_at", Time),

@@ -37,8 +37,9 @@
 //!
 //! This works for all mounted routes with the method `POST` whose body may be a form. A form cannot
 //! send `PUT` or `DELETE`, so these routes exist for forms only: `POST /password`, `POST
-//! /sessions/end`, `POST /sessions/{id}/end`, `POST /totp/{id}/remove` and `POST
-//! /sent-codes/{method}/remove`.
+//! /sessions/end`, `POST /sessions/{id}/end`, `POST /totp/{id}/remove`, `POST
+//! /sent-codes/{method}/remove`, `POST /trusted-devices/{id}/remove` and `POST
+//! /trusted-devices/remove`.
 //!
 //! # What was typed
 //! After a refusal a cookie keeps the message, and the fields that the page shows again: names,
@@ -60,7 +61,8 @@
 //!   calls the flow.
 //! - `POST /totp` and `POST /recovery-codes` take only JSON, because a redirect would lose the seed or
 //!   the codes. For these, write a handler too: see
-//!   [`server_pages`](crate::guide::server_pages#second-factors).
+//!   [`server_pages`](crate::guide::server_pages#second-factors). The same holds for the challenge of a
+//!   [factor of your own](crate::guide::server_pages#a-factor-of-your-own).
 
 mod cookie;
 mod feedback;

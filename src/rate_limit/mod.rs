@@ -105,7 +105,7 @@ pub(crate) const ACCOUNT: &str = "account";
 /// The rule for sign-ins with a name.
 pub(crate) const LOGIN: &str = "login";
 
-/// The rules for challenges of a factor of the application: for clients that the account does not know,
+/// The rules for challenges of a factor of your own: for clients that the account does not know,
 /// and for its known devices together.
 pub(crate) const FACTOR_CHALLENGES: &str = "factor_challenges";
 pub(crate) const FACTOR_CHALLENGES_DEVICE: &str = "factor_challenges_device";

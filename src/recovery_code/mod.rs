@@ -1,7 +1,7 @@
 //! Recovery codes: ten codes on paper, for a person who has lost the other second factor.
 //!
 //! 1. The owner asks for codes. They get ten, once. They print them or keep them in a password manager.
-//! 2. Each code works once, in place of another second factor: for a sign-in that waits for it, and
+//! 2. Each code works once, in place of another second factor: for an unfinished sign-in, and
 //!    for a step-up. It never replaces the password. [`second_factor`](crate::second_factor) accepts it.
 //! 3. A use tells how many are left, and the owner gets a mail about it. The other codes stay valid.
 //!    A sign-in with the last one is not complete until the account has new codes or another factor.
@@ -60,8 +60,7 @@
 //! # What it does not do
 //! - Codes stop working if you remove the secret with which they were digested. See
 //!   [deployment](crate::guide::deployment).
-//! - It does not help a person who has lost the codes too. An administrator can remove the factors with
-//!   [`set_enrolled_factors`](crate::account::Accounts::set_enrolled_factors).
+//! - It does not help a person who has lost the codes too. See [`lost_access`](crate::guide::lost_access).
 //!
 //! # Routes
 //! They are mounted with those of [`second_factor`](crate::second_factor#routes).

@@ -1,4 +1,4 @@
-//! Errors of second factors, and of the application's own.
+//! Errors of second factors, and of a factor of your own.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ pub enum SecondFactorError {
     /// many attempts. The answer does not say which.
     #[error("the code is wrong or was already used")]
     WrongCode,
-    /// Too many wrong codes were typed for the code that was sent.
+    /// Too many wrong codes were typed for the code that was sent, or for the challenge of a
+    /// [factor of your own](crate::port::ExternalFactor).
     #[error("too many wrong codes were typed; request a new code")]
     CodeEnded,
     /// The sign-in began with this factor.
@@ -35,21 +36,22 @@ pub enum SecondFactorError {
         /// The time to wait before the next attempt.
         retry_after: Duration,
     },
-    /// The builder has no [external factor](crate::Builder::external_factor).
+    /// The builder has no [factor of your own](crate::Builder::external_factor).
     #[error("this service checks no such factor")]
     NoExternalFactor,
-    /// The [external factor](crate::port::ExternalFactor) failed, or did not answer in time. No attempt is
-    /// counted.
+    /// The [factor of your own](crate::port::ExternalFactor) failed, or did not answer in time. No attempt
+    /// is counted.
     #[error("the second factor cannot be checked at the moment; try again later")]
     Unavailable(#[source] PrivateCause),
     /// The sign-in or the session has ended, or was already continued. Or the account can no longer be
     /// used, or was changed.
     #[error(transparent)]
     Session(SessionError),
-    /// A hook of the application refused. The code is still valid.
+    /// A hook of the application refused. The code is still valid, unless a
+    /// [factor of your own](crate::port::ExternalFactor) uses up its codes itself.
     #[error("{0}")]
     Refused(#[source] Refusal),
-    /// The infrastructure failed. The code is still valid.
+    /// The infrastructure failed. The code is still valid, with the same exception.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -75,7 +77,7 @@ problem! {
     }
 }
 
-/// The reason why the application's own factor was not asked, set up or removed.
+/// The reason why a [factor of your own](crate::port::ExternalFactor) was not asked, set up or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExternalFactorError {
@@ -106,10 +108,11 @@ pub enum ExternalFactorError {
     /// The sign-in or the session has ended, or the account was changed at the same time.
     #[error(transparent)]
     Session(SessionError),
-    /// A hook of the application refused. The challenge can still be answered.
+    /// A hook of the application refused. The challenge can still be answered, unless the factor uses up
+    /// its codes itself.
     #[error("{0}")]
     Refused(#[source] Refusal),
-    /// The infrastructure failed. The challenge can still be answered.
+    /// The infrastructure failed. The challenge can still be answered, with the same exception.
     #[error(transparent)]
     Fault(#[from] Fault),
 }

@@ -1,4 +1,4 @@
-//! How a code of the application's own factor is found right: the question to the application, and the
+//! How a code of a factor of your own is found right: the question to the application, and the
 //! state of a challenge.
 
 use zeroize::Zeroizing;

@@ -10,7 +10,7 @@
 //!    `target`, of which most is hidden.
 //! 2. The person types a code. It is counted as an attempt **before** anything is compared.
 //! 3. A right code is used up and makes the session, in one transaction. This ends the sign-in, so it
-//!    makes only one session. Everything follows that follows a sign-in with a password alone: hooks,
+//!    makes only one session. The same things follow as after a sign-in with a password alone: hooks,
 //!    the event, memberships, the known device and the notice of a new device.
 //!
 //! If the account must set a new password, that is the next step. If the code was the last [recovery
@@ -37,10 +37,10 @@
 //!    [`permissions`](crate::guide::permissions#a-second-factor-for-administrators).
 //!
 //! # What is checked
-//! - The code must belong to the account of the sign-in. There is nothing to choose: the client sends no
-//!   account, and no challenge of another sign-in.
+//! - The code must belong to the account of the sign-in. The client sends no account and no id of a
+//!   challenge, so it cannot name those of another person.
 //! - The account must have the factor now. A change of the factors, an end of all sessions, and
-//!   disabling the account end every sign-in that waits.
+//!   disabling the account end every unfinished sign-in.
 //! - A factor with which the sign-in began is not its second step.
 //! - A client sends the name of a method. It only chooses the check. The session records the factor whose
 //!   check succeeded. So a recovery code with the method `totp` is wrong.
@@ -50,8 +50,8 @@
 //!   step-up and the set-up of an authenticator.
 //!
 //! # Guessing
-//! For a code that was [sent](crate::sent_code), and for a challenge of the [application's own
-//! factor](crate::port::ExternalFactor), a person has five tries. Then the answer is `code_ended`: ask for a
+//! For a code that was [sent](crate::sent_code), and for a challenge of a [factor of your
+//! own](crate::port::ExternalFactor), a person has five tries. Then the answer is `code_ended`: ask for a
 //! new one.
 //!
 //! All second factors of an account have one count ([`SecondFactor`](crate::config::AttemptKind)), in
@@ -103,6 +103,22 @@
 //! A new session replaces the old one, with the time of the factor. The old one keeps its old rights
 //! for ten seconds, so that requests which are already on their way are not signed out.
 //!
+//! # Undoing a new factor
+//! The owner gets a mail about each new factor. It has a link that undoes this within `factor.undo_lifetime`
+//! (three days), as the mail about a [changed address](crate::contact#who-may-undo-a-change) has one. The page
+//! of the link (`mail.links.factor_undo`) posts the token to `POST /second-factor/undo`.
+//! - It removes this factor and those that were set up after it, and tells the owner. Older factors stay. It
+//!   ends all sessions, codes and links of the account, and works once, without a session.
+//! - It sets no new password. Lead the user to the page for a forgotten password next: the person who set up
+//!   the factor may know the password.
+//! - It works only while the account has the address to which it was sent. So a thief who changed the address
+//!   first gets no link that still works after the owner has put the address back.
+//! - No link is sent if a role of the account requires a second factor, because the set-up has proved the
+//!   mailbox already. An account without a verified address gets none either, and neither does a factor that
+//!   an administrator sets.
+//! - Anyone who reads the mailbox within this time can remove the factor, but still needs the password or a
+//!   new one. Set `factor.undo_lifetime` to `None` if your accounts must not depend on their mailboxes.
+//!
 //! # A factor of your own
 //! Implement [`ExternalFactor`](crate::port::ExternalFactor) and give it to
 //! [`Builder::external_factor`](crate::Builder::external_factor). It has the method `external`, and works
@@ -120,13 +136,19 @@
 //! 3. A challenge can be answered once, within ten minutes, and only in the session that asked. The next
 //!    one replaces it. [`FactorConfig::challenges`](crate::config::FactorConfig::challenges) limits how
 //!    many are started for an account.
-//! 4. If your factor fails, the answer is 503 `factor_unavailable`. Nobody gets through, and no attempt is
-//!    counted.
+//! 4. If your factor fails, the answer is 503 `external_factor_unavailable`. Nobody gets through, and no
+//!    attempt is counted.
 //! 5. [`remove_external`](SecondFactor::remove_external) removes it. Portcullis also removes it at the first
-//!    verification of an address, and when its owner undoes a change of the address or uses the link in the
-//!    notice of the set-up. So what you have
-//!    stored counts only while the account has the factor. Store it anew at each set-up, and delete it in
-//!    the hook [`before_erase`](crate::hook::Hooks::before_erase).
+//!    verification of an address, when its owner undoes a change of the address or uses the link in the
+//!    notice of the set-up, when an administrator calls
+//!    [`set_enrolled_factors`](crate::account::Accounts::set_enrolled_factors) without it, and when a
+//!    [recovery](crate::account_recovery) is finished. So what you have stored counts only while the account
+//!    has the factor. Store it anew at each set-up, and delete it in the hook
+//!    [`before_erase`](crate::hook::Hooks::before_erase).
+//! 6. To replace it, the person proves it, removes it and sets up the new one. If a role requires a factor
+//!    and this is the only one, they first set up another one. Offer [recovery
+//!    codes](crate::recovery_code) too, for a lost card. After a sign-in with such a code, the person first
+//!    sets up an authenticator, because a recovery code is not enough to remove a factor.
 //!
 //! It is [enough](crate::config::FactorConfig::least) where a role requires a factor. A route can require
 //! it with [`Requirement::factor`](crate::Requirement::factor). It has no place in the order of
@@ -137,8 +159,8 @@
 //! factor was proved. Then bodies, routes and challenges are yours, and so is the
 //! [count](crate::attempt::Attempts::begin) of wrong codes. Use the port if a person types or sends
 //! a code. Use these methods if there is no code: a redirect to another service, or a certificate. Both may
-//! be used together, also for [`Factor::External`]. A sign-in by an own means that is no second factor
-//! should be [`proved`](crate::login::SignIn::proved) as something else, for example as a password.
+//! be used together, also for [`Factor::External`]. If another service has identified the person at the first
+//! step, say [`proved`](crate::login::SignIn::proved) with [`Factor::Password`]: it is not a second factor.
 //!
 //! # Example
 //!
@@ -168,17 +190,21 @@
 //! They are separate, and include those of [`totp`](crate::totp), [`recovery_code`](crate::recovery_code),
 //! [`sent_code`](crate::sent_code) and [`trusted_device`](crate::trusted_device):
 //! `.nest("/auth", auth.routes().merge(portcullis::second_factor::routes(&auth)))`.
-//! - `GET /second-factor`: for a sign-in that waits. It answers with `methods`, `expires_at` and
+//! - `GET /second-factor`: for an unfinished sign-in. It answers with `methods`, `expires_at` and
 //!   `offers_trust`.
-//! - `POST /second-factor/challenge`: for a sign-in that waits. `POST /reauthenticate/challenge`: for a
+//! - `POST /second-factor/challenge`: for an unfinished sign-in. `POST /reauthenticate/challenge`: for a
 //!   session, and for a sign-in that must set up a factor. Both take `method`: `mailed_code`,
 //!   `texted_code` or `external`. They answer 202 with `expires_at`, and with the `target` of a sent code,
-//!   of which most is hidden, or the `challenge` of a factor of your own.
+//!   of which most is hidden, or the `challenge` of a factor of your own. A factor that asks nothing answers
+//!   `{"challenge": null}`, without `expires_at`.
 //! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code`,
 //!   `texted_code` or `external`). Without a method, the form of the code decides between the first two.
 //!   So all others need their `method`. It answers 200, as `POST /login` does. After a recovery code it
-//!   has the member `recovery_codes_left`. Offer new codes before there are none. With `trust_device`, the
-//!   answer has the member `trusted_device`.
+//!   has the member `recovery_codes_left`. With `0`, the `result` is `enrolment_required`. See [what a page
+//!   should do](crate::recovery_code#what-a-page-should-do). With `trust_device`, the answer has the member
+//!   `trusted_device`.
+//! - `POST /second-factor/undo`, if there is a notifier: takes the `token` of a
+//!   [link](#undoing-a-new-factor), and answers 204. Anyone may call it.
 //!
 //! Routes that set up a factor also take a sign-in that must set one up. In your own handler, the
 //! extractor [`FactorOwner`] accepts both.
@@ -190,20 +216,20 @@
 //! # Configuration
 //! [`FactorConfig`](crate::config::FactorConfig); [`AttemptConfig`](crate::config::AttemptConfig), with the differences for
 //! [`SecondFactor`](crate::config::AttemptKind::SecondFactor) in its `kinds`;
-//! `session.pending_lifetime`; `contact.undo_lifetime`.
+//! `session.pending_lifetime`; `mail.links.factor_undo`.
 //!
 //! # Events
 //! Those of every [sign-in](crate::login); `authn_login_fail` with the reason `wrong_second_factor`;
-//! `authn_login_lock` with the detail `second_factor`; `authn_reauthenticated`. For a factor of your own:
-//! `authn_factor_code_sent` with the detail `external`; `user_updated` with the detail `factors enrolled`
-//! or `factors removed`.
+//! `authn_login_lock` with the detail `second_factor`; `authn_reauthenticated`; `user_updated` with the
+//! detail `factor undone`. For a factor of your own: `authn_factor_code_sent` with the detail `external`;
+//! `user_updated` with the detail `factors enrolled` or `factors removed`.
 //!
 //! # Errors
-//! `wrong_code`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
-//! `factor_not_enrolled`, `session_limit` (409), `factor_unavailable` (503);
-//! `too_many_attempts` (429), only with `attempts.reveal_lockout`. For the set-up and removal of a factor of
-//! your own: `insufficient_user_authentication` (401), `address_not_proved` (403),
-//! `factor_already_enrolled`, `factor_required` (409), `too_soon` (429).
+//! `wrong_code`, `code_ended`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
+//! `factor_not_enrolled`, `session_limit` (409), `external_factor_unavailable` (503); `link_used` (409), for
+//! the link that undoes; `too_many_attempts` (429), only with `attempts.reveal_lockout`. For the challenges,
+//! the set-up and the removal of a factor of your own: `insufficient_user_authentication` (401),
+//! `address_not_proved` (403), `factor_already_enrolled`, `factor_required` (409), `too_soon` (429).
 //!
 //! # Standard
 //! OWASP ASVS 5.0 6.3, 6.5 and 6.6; NIST SP 800-63B-4 3.1 and 3.2.2; RFC 9470 (step-up).
@@ -295,7 +321,7 @@ impl FactorCode {
         Self { method: Method::Sent(channel), text: Zeroizing::new(code.into()) }
     }
 
-    /// A code of a [factor of the application](crate::port::ExternalFactor).
+    /// A code of a [factor of your own](crate::port::ExternalFactor).
     pub fn external(code: impl Into<String>) -> Self {
         Self { method: Method::External, text: Zeroizing::new(code.into()) }
     }
@@ -413,8 +439,8 @@ impl SecondFactor<'_> {
     /// sign-in, one gets a session.
     ///
     /// # Errors
-    /// See [`SecondFactorError`]. If it is [`WrongCode`](SecondFactorError::WrongCode), the sign-in
-    /// still waits.
+    /// See [`SecondFactorError`]. After [`WrongCode`](SecondFactorError::WrongCode), the sign-in can still be
+    /// finished.
     pub async fn verify(
         &self,
         pending: &PendingSession,

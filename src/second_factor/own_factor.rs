@@ -1,4 +1,4 @@
-//! A factor that the application checks: its challenges, and how it is set up and removed.
+//! A factor of your own, which the application checks: its challenges, and how it is set up and removed.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use crate::session::{Issued, SessionError, store as session_store};
 /// The longest state of a challenge. Encrypted, it fits into the smallest column for texts.
 const MOST_STATE: usize = 16 * 1024;
 
-/// What a [factor of the application](crate::port::ExternalFactor) asks in one session.
+/// What a [factor of your own](crate::port::ExternalFactor) asks in one session.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct FactorChallenge {
@@ -42,7 +42,7 @@ pub struct FactorChallenge {
 }
 
 impl SecondFactor<'_> {
-    /// Starts a [challenge](crate::port::ExternalFactor::challenge) of the application's own factor for a session. The
+    /// Starts a [challenge](crate::port::ExternalFactor::challenge) of a factor of your own for a session. The
     /// next one replaces it. `None` means that the factor asks nothing.
     ///
     /// A session must have the factor, except to set it up: then pass the [`FactorOwner`].
@@ -137,7 +137,7 @@ impl SecondFactor<'_> {
         })
     }
 
-    /// Makes the application's own factor a second factor of the account, with a code of it that is right
+    /// Makes a factor of your own a second factor of the account, with a code of it that is right
     /// now. The session of the owner goes on as a new one, in which the factor is proved. All other
     /// sessions end. A sign-in that had to set up a factor is complete afterwards.
     ///
@@ -195,7 +195,7 @@ impl SecondFactor<'_> {
         Ok(gone_on.committed(self.auth).await)
     }
 
-    /// Removes the application's own factor from the account. If only recovery codes are left, they are
+    /// Removes the factor of your own from the account. If only recovery codes are left, they are
     /// removed too. The session of the owner goes on as a new one. All other sessions end.
     ///
     /// Also delete what your application has stored for it.

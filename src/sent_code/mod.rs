@@ -1,6 +1,6 @@
 //! Codes that are sent by mail or text message as a factor.
 //!
-//! 1. A sign-in that waits for its second factor asks for a code, if the account has this factor. A
+//! 1. An unfinished sign-in asks for a code, if the account has this factor. A
 //!    session asks for one to prove again who is there (step-up).
 //! 2. The code goes to the address or number of the account, and only if it is verified. It
 //!    works once, within ten minutes, and only in the session that asked. After five wrong tries it is
@@ -31,7 +31,7 @@
 //! # As a second factor
 //! A mailed or texted code is a second factor of an account after its owner has switched it on. For
 //! this, the session must have proved a code of the same kind within the last five minutes. So the
-//! mailbox or the phone is there now, and was not only proved once.
+//! mailbox or the phone is there now, and was not only verified once.
 //!
 //! # Example
 //!
@@ -251,7 +251,7 @@ impl SentCodes<'_> {
     ///
     /// # Errors
     /// - [`SentCodeError::NotEnrolled`], [`SentCodeError::FactorUsedAlready`] and
-    ///   [`SentCodeError::AfterReset`], only for a sign-in that waits.
+    ///   [`SentCodeError::AfterReset`], only for an unfinished sign-in.
     /// - [`SentCodeError::NoAddress`], [`SentCodeError::NotProved`], [`SentCodeError::TooSoon`].
     /// - [`SentCodeError::Session`] if the session has ended or the account was changed meanwhile; an
     ///   outage.
@@ -424,7 +424,7 @@ impl SentCodes<'_> {
         Ok(gone_on?.committed(self.auth).await)
     }
 
-    /// Checks that a sign-in that waits may use this factor.
+    /// Checks that an unfinished sign-in may use this factor.
     async fn check_waiting(
         &self,
         holder: &CodeHolder<'_>,

@@ -539,7 +539,7 @@ impl Issued {
         Self { trusted: Some(token), ..self }
     }
 
-    /// Sets whether a sign-in that waits for its second factor may trust the device.
+    /// Sets whether an unfinished sign-in may trust the device with its second step.
     pub(crate) fn offering_trust(self, offers_trust: bool) -> Self {
         Self { offers_trust, ..self }
     }

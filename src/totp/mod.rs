@@ -5,7 +5,7 @@
 //! 2. The authenticator is no factor yet. It becomes one when the owner sends the first code of their
 //!    app. So nobody is locked out by an app that did not read the QR code.
 //! 3. From then on a password alone does not sign in. [`second_factor`](crate::second_factor) accepts
-//!    the codes, for a sign-in that waits for its second factor and for a step-up.
+//!    the codes, for an unfinished sign-in and for a step-up.
 //! 4. An account can have several authenticators, such as a phone and a tablet. Each has its own seed.
 //!
 //! # Each code works once

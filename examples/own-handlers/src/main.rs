@@ -2,9 +2,8 @@
 //! sessions, all in the application's own handlers. No route of portcullis is mounted. You can call the
 //! other flows in the same way.
 //!
-//! Three handlers show means of the application's own: a password that a directory knows, a second factor
-//! that portcullis does not know (the code of a key), and a question that a visitor without an account has to
-//! answer.
+//! Three handlers show checks of the application itself: a password that a directory knows, a factor of your
+//! own (the code of a key), and a question that a visitor without an account has to answer.
 //!
 //! The application chooses bodies, paths and answers. A handler that signs someone in must do two
 //! things that the mounted routes do too:
@@ -180,7 +179,8 @@ async fn sign_in_by_directory(
     else {
         return Err(LoginError::InvalidCredentials.into());
     };
-    let sign_in = auth.sign_in(&account, &client).proved(Factor::External);
+    // Not `External`: a guard that requires a second factor of your own would accept this sign-in.
+    let sign_in = auth.sign_in(&account, &client).proved(Factor::Password);
     let outcome = sign_in.replacing(&parts.extensions).await?.await?;
     let next = next_step(&outcome);
     Ok((outcome.into_issued(), Json(json!({ "next": next }))).into_response())

@@ -3,7 +3,8 @@
 //!
 //! The application prints the cards, stores their digests in its own table (`card_cell.rs`), and implements
 //! the port `ExternalFactor` (`cards.rs`). Everything else is done by the mounted routes of portcullis: the
-//! second step of a sign-in, the step-up, the count of wrong answers, the sessions and the notices.
+//! second step of a sign-in, the step-up, the count of wrong answers and the sessions. This example sends no
+//! mail. With a notifier, the owner is told of each change.
 //!
 //! The handlers in this file set a card up and remove it. They are short, because portcullis checks the rules:
 //!
@@ -14,7 +15,8 @@
 //!    end.
 //! 4. `DELETE /my-card` removes it. The card must have been proved within five minutes.
 //!
-//! Start the example with `cargo run -p own-second-factor`, then run:
+//! Start the example with `cargo run -p own-second-factor`. It keeps its data in a temporary directory, so
+//! Ctrl-C deletes all accounts and cards. Then run:
 //!
 //! ```text
 //! $ url=http://127.0.0.1:3008
@@ -31,6 +33,16 @@
 //! $ curl -b jar --json '{ "method": "external" }' $url/auth/second-factor/challenge
 //! $ curl -b jar -c jar --json '{ "method": "external", "code": "115 790 264" }' $url/auth/second-factor/verify
 //! $ curl -b jar $url/me
+//! ```
+//!
+//! To replace the card, remove it and print another one. It must have been proved within five minutes. If this
+//! was longer ago, prove it again with the first two commands:
+//!
+//! ```text
+//! $ curl -b jar --json '{ "method": "external" }' $url/auth/reauthenticate/challenge
+//! $ curl -b jar -c jar --json '{ "method": "external", "code": "482 017 533" }' $url/auth/reauthenticate
+//! $ curl -b jar -c jar -X DELETE $url/my-card
+//! $ curl -b jar -X POST $url/my-card
 //! ```
 //!
 //! A person who finds or photographs a card still needs the password. A person who has seen some cells could

@@ -69,7 +69,8 @@ function showProblem(form, answer) {
   first?.focus();
 }
 
-// Asks for the digits that an answer requires. A picture works once, so each refusal brings a new one.
+// Asks for the digits that an answer requires. A picture takes three answers, but another one is often easier to
+// read, so each refusal brings a new one.
 async function showCaptcha(form, { body }) {
   const place = find(".captcha", form);
   if (!place) return;
@@ -180,6 +181,7 @@ async function askAgain(form, { status, body }) {
   find("#again-password-field").hidden = !factors.includes("password");
   find("#again-code-field").hidden = !codes && !again.dataset.codeMethod;
   let text = codes ? "Type your password or a code of your authenticator app." : "Type your password again.";
+  if (codes && !factors.includes("password")) text = "Type a code of your authenticator app.";
   if (again.dataset.codeMethod) {
     const sent = await call("POST", "/auth/reauthenticate/challenge", { method: "mailed_code" });
     text = sent.ok ? `Type the code that was mailed to ${sent.body.target}. Here it is on the terminal.` : errorText(sent);

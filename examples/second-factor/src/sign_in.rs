@@ -53,8 +53,8 @@ pub(crate) async fn reset(link: LinkToken, view: View) -> Html<String> {
     view.show("reset.html", context! { token => link.as_str() })
 }
 
-/// The page of the link in a mail about a new second factor. Whoever added it may know the password, so a
-/// new one comes next.
+/// The page of the link in a mail about a new second factor. The person who added it may know the password,
+/// so a new one comes next.
 pub(crate) async fn undo(link: LinkToken, view: View) -> Html<String> {
     view.show("undo.html", context! { token => link.as_str() })
 }
