@@ -19,7 +19,8 @@ pub struct FactorConfig {
     /// mailbox. Zero switches this off. At most 30 days. Default: 24 h.
     pub mailed_code_after_reset: Duration,
     /// The weakest second factor that is enough for an account with a role that
-    /// [requires one](crate::permission::Roles::require_factor). The order is
+    /// [requires one](crate::permission::Roles::require_factor), and for a change of the second factors of an
+    /// account that has one that is as strong. The order is
     /// [`Factor::at_least`]. A factor that your application checks is always enough. Default:
     /// [`Factor::Totp`].
     pub least: Factor,

@@ -13,7 +13,6 @@ use crate::context::Context;
 use crate::flow::enrolling::FactorOwner;
 use crate::guard::{Outcome, Requirement};
 use crate::handle::Portcullis;
-use crate::identity::enrolment::requires_factor;
 use crate::identity::owner::{self, AccountPermission};
 use crate::identity::step_up::StepUp;
 use crate::identity::{AuthError, Identity};
@@ -49,7 +48,7 @@ pub(crate) fn require_recent(
     if first && asks_mailbox(auth.context(), owner.account()) {
         return require_factor(auth, owner, Factor::MailedCode);
     }
-    let enrolled = counting(auth.context(), owner, enrolled);
+    let enrolled = counting(auth.context(), enrolled);
     let strong = enrolled.without(Factor::RecoveryCode);
     let accepted = match recent {
         // An account has recovery codes only beside another factor, unless the application says
@@ -63,16 +62,17 @@ pub(crate) fn require_recent(
     require(auth, owner, accepted.without(Factor::Password))
 }
 
-/// Returns the factors that count. If a role of the account requires a strong one and the account has it,
-/// a weaker one does not. Otherwise a thief of the mailbox could replace the strong one.
-fn counting(context: &Context, owner: &FactorOwner, enrolled: EnrolledFactors) -> EnrolledFactors {
+/// Returns the factors that count. A weak one, such as a mailed code, does not count if the account has a
+/// strong one. Otherwise a thief of the password and the mailbox could replace the strong one (NIST SP 800-63B-4
+/// section 4.1.2). A person who has lost the strong one uses a recovery code.
+fn counting(context: &Context, enrolled: EnrolledFactors) -> EnrolledFactors {
     let enough = enrolled.enough(context.config.factor.least);
-    let Some(identity) = owner.identity().filter(|_| !enough.is_empty()) else { return enrolled };
-    let superuser = identity.account().is_superuser();
-    match requires_factor(context, superuser, identity.grants()) {
-        true if enrolled.contains(Factor::RecoveryCode) => enough.with(Factor::RecoveryCode),
-        true => enough,
-        false => enrolled,
+    if enough.is_empty() {
+        enrolled
+    } else if enrolled.contains(Factor::RecoveryCode) {
+        enough.with(Factor::RecoveryCode)
+    } else {
+        enough
     }
 }
 

@@ -209,7 +209,7 @@
 //! | `totp.confirm_lifetime` | 15 min | enough to install an app; afterwards the seed on a page that was left open is useless |
 //! | `factor.prove_mailbox` | on | a thief of the password must not set up the first second factor and lock out the owner. Switch it off if your users cannot read mail when they set one up |
 //! | `factor.mailed_code_after_reset` | 24 h | the mailbox that replaced the password must not be the second factor too. A day gives the owner time to react to the notice. Zero switches it off |
-//! | `factor.least` | authenticator | where a role requires a factor, a mailbox is not enough |
+//! | `factor.least` | authenticator | where a role requires a factor, and to change the factors of an account with an authenticator, a mailbox is not enough |
 //! | `factor.grace` | none | a role that requires a factor protects something at once. A time of grace suits a rule that is new for many people |
 //! | `factor.superusers` | off | with it, a superuser without a second factor must set one up during the sign-in, which needs the mounted routes. Turn it on when your pages can do this |
 //! | `factor.undo_lifetime` | 3 d | how long the link in the notice of a new second factor can remove it. Long enough for a weekend. Shorter than for an address, because a person who can read the mailbox can use it too. Where a role requires a factor, there is no link |

@@ -64,6 +64,16 @@
 //! An unfinished sign-in ends after
 //! [`session.pending_lifetime`](crate::config::SessionConfig::pending_lifetime): ten minutes by default.
 //!
+//! # Changes
+//! To set up or remove a second factor, a session must have proved one in the last [five
+//! minutes](crate::config::SessionConfig::recent_factor).
+//! - For the [first one](crate::sent_code#the-first-second-factor-of-an-account), it must have proved the
+//!   mailbox.
+//! - A mailed or texted code is not enough if the account has a [stronger
+//!   factor](crate::config::FactorConfig::least).
+//! - A recovery code is enough to set one up, but not to remove one or to make new codes. So a person who has
+//!   lost the authenticator first sets up a new one, proves it, and then removes the old one.
+//!
 //! # Roles that require a factor
 //! A role can [require](crate::permission::Roles::require_factor) a second factor. An account with such
 //! a role and without a factor that is [strong enough](crate::config::FactorConfig::least) must set one

@@ -41,6 +41,29 @@ pub struct FactorChallenge {
     pub expires_at: Timestamp,
 }
 
+impl<'a> SecondFactor<'a> {
+    /// Ends all codes and challenges of second factors of an account that were not used yet, in your
+    /// transaction. Call it first in the transaction that replaces what your factor checks, such as the digits
+    /// of a card. Otherwise an answer that was right for the old ones could still set up the factor, after they
+    /// were replaced.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn end_challenges(
+        &self,
+        account: AccountId,
+        txn: impl Into<OpenTransaction<'a>>,
+    ) -> Result<(), Fault> {
+        let context = self.auth.context();
+        let (db, kind, now) = (context.db().within(txn), &Kind::FactorCode, context.now());
+        transaction!(db, |txn| {
+            session_store::lock_account(txn, account).await?;
+            one_time::end_of_account(txn, account, Some(kind), now).await?;
+            Ok(())
+        })
+    }
+}
+
 impl SecondFactor<'_> {
     /// Starts a [challenge](crate::port::ExternalFactor::challenge) of a factor of your own for a session. The
     /// next one replaces it. `None` means that the factor asks nothing.
@@ -114,27 +137,6 @@ impl SecondFactor<'_> {
             Ok::<_, ExternalFactorError>(started.expires_at)
         })?;
         Ok(Some(FactorChallenge { shown: challenge.shown, expires_at }))
-    }
-
-    /// Ends all codes and challenges of second factors of an account that were not used yet, in your
-    /// transaction. Call it first in the transaction that replaces what your factor checks, such as the digits
-    /// of a card. Otherwise an answer that was right for the old ones could still set up the factor, after they
-    /// were replaced.
-    ///
-    /// # Errors
-    /// An outage.
-    pub async fn end_challenges<'t>(
-        &self,
-        account: AccountId,
-        txn: impl Into<OpenTransaction<'t>>,
-    ) -> Result<(), Fault> {
-        let context = self.auth.context();
-        let (db, kind, now) = (context.db().within(txn), &Kind::FactorCode, context.now());
-        transaction!(db, |txn| {
-            session_store::lock_account(txn, account).await?;
-            one_time::end_of_account(txn, account, Some(kind), now).await?;
-            Ok(())
-        })
     }
 
     /// Makes a factor of your own a second factor of the account, with a code of it that is right

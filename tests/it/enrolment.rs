@@ -380,8 +380,8 @@ on_every_database! {
         check(&answer, 401, "insufficient_user_authentication");
     }
 
-    async fn a_weak_factor_changes_no_factor_where_a_role_requires_a_strong_one(probe: Probe) {
-        let (account, mut browser, _) = crate::totp::person(&probe, "alice").await;
+    async fn a_weak_factor_changes_no_factor_of_an_account_with_a_strong_one(probe: Probe) {
+        let (account, _, secret) = crate::totp::person(&probe, "alice").await;
         let both = [Factor::Totp, Factor::MailedCode];
         probe.auth.accounts().set_enrolled_factors(account.id(), both).await.expect("set");
         require(&probe.auth, &account).await;
@@ -395,10 +395,33 @@ on_every_database! {
         let refused = thief.post("/auth/totp", name.clone()).await;
         check(&refused, 401, "insufficient_user_authentication");
         assert_eq!(refused.json()["factors"], json!(["totp"]));
-        // Without the role both count.
+        // Without a role too.
         probe.auth.roles().revoke(account.id(), "admin").await.expect("it is revoked");
-        assert_eq!(thief.post("/auth/totp", name).await.status, 201);
-        assert_eq!(browser.post("/auth/logout", json!({})).await.status, 204);
+        let totp = thief.get("/auth/totp").await.json()["authenticators"][0]["id"].clone();
+        let totp = format!("/auth/totp/{}", totp.as_str().expect("an id"));
+        for path in [&totp, "/auth/sent-codes/mailed_code"] {
+            check(&thief.delete(path).await, 401, "insufficient_user_authentication");
+        }
+        for (path, body) in [("/auth/totp", &name), ("/auth/recovery-codes", &json!({}))] {
+            let refused = thief.post(path, body.clone()).await;
+            check(&refused, 401, "insufficient_user_authentication");
+            assert_eq!(refused.json()["factors"], json!(["totp"]));
+        }
+        // With the strong one, the same session may.
+        probe.clock.advance(MINUTE);
+        let proof = json!({ "method": "totp", "code": code(&probe, &secret) });
+        assert_eq!(thief.post("/auth/reauthenticate", proof).await.status, 200);
+        assert_eq!(thief.delete("/auth/sent-codes/mailed_code").await.status, 200);
+        // An operator may decide that a mailed code is strong enough.
+        let probe = probe.configured(|config| config.factor.least = Factor::MailedCode);
+        probe.auth.accounts().set_enrolled_factors(account.id(), both).await.expect("set");
+        let account = probe.auth.accounts().find(account.id()).await.expect("it answers").expect("alice");
+        let start = probe.auth.sessions().start(&account, &ClientInfo::default());
+        let started = start.factor(Factor::Password).factor(Factor::MailedCode).await.expect("a session");
+        let cookie = cookie_of(&started);
+        let (_, token) = cookie.split_once('=').expect("a cookie");
+        let mut weak = probe.browser().await.with_cookie(token);
+        assert_eq!(weak.post("/auth/totp", name).await.status, 201);
     }
 
     async fn an_authenticator_is_not_enough_where_a_passkey_is_required(probe: Probe) {

@@ -128,7 +128,10 @@ fn helps(account: &Account, next: Option<&str>) -> Vec<Factor> {
         (true, Some(mailbox)) => vec![mailbox],
         (true, None) => vec![Factor::Password],
         (false, _) => {
-            second.into_iter().filter(|factor| adds || *factor != Factor::RecoveryCode).collect()
+            // A mailed code is not enough if the account has an authenticator.
+            let weak = |factor| factor == Factor::MailedCode && second.contains(&Factor::Totp);
+            let helps = |factor: &Factor| adds || *factor != Factor::RecoveryCode;
+            second.iter().copied().filter(|factor| helps(factor) && !weak(*factor)).collect()
         }
     }
 }
