@@ -87,7 +87,7 @@
 //! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a [mailed code](crate::sent_code) is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
 //! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no [code](crate::sent_code) is sent for it, and it cannot be switched off. Or the method is `external`, and the service checks [no such factor](crate::Builder::external_factor) |
-//! | `factor_unavailable` | 503 | the [factor of the application](crate::port::ExternalFactor) failed or did not answer in time; nobody gets through, and no attempt is counted |
+//! | `external_factor_unavailable` | 503 | the [factor of the application](crate::port::ExternalFactor) failed or did not answer in time; nobody gets through, and no attempt is counted |
 //! | `factor_used_already` | 409 | the second step of a sign-in got the factor that the sign-in began with; it needs another factor |
 //! | `registration_closed` | 403 | only the application creates accounts |
 //! | `invalid_fields` | 422 | `errors` names each invalid field, with its reasons, see [below](#invalid-fields) |

@@ -120,7 +120,7 @@
 //! 3. A challenge can be answered once, within ten minutes, and only in the session that asked. The next
 //!    one replaces it. [`FactorConfig::challenges`](crate::config::FactorConfig::challenges) limits how
 //!    many are started for an account.
-//! 4. If your factor fails, the answer is 503 `factor_unavailable`. Nobody gets through, and no attempt is
+//! 4. If your factor fails, the answer is 503 `external_factor_unavailable`. Nobody gets through, and no attempt is
 //!    counted.
 //! 5. [`remove_external`](SecondFactor::remove_external) removes it. Portcullis also removes it at the first
 //!    verification of an address, and when its owner undoes a change of the address or uses the link in the
@@ -200,7 +200,7 @@
 //!
 //! # Errors
 //! `wrong_code`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
-//! `factor_not_enrolled`, `session_limit` (409), `factor_unavailable` (503);
+//! `factor_not_enrolled`, `session_limit` (409), `external_factor_unavailable` (503);
 //! `too_many_attempts` (429), only with `attempts.reveal_lockout`. For the set-up and removal of a factor of
 //! your own: `insufficient_user_authentication` (401), `address_not_proved` (403),
 //! `factor_already_enrolled`, `factor_required` (409), `too_soon` (429).
