@@ -221,6 +221,12 @@ impl PasswordChange<'_> {
         new: impl Into<String>,
         client: &ClientInfo,
     ) -> Result<Issued, PasswordChangeError> {
+        if session.state.has_moved() {
+            // Nothing was proved from here. At this stage no factor can be proved again, so the user
+            // must sign in again.
+            let max_age = self.auth.context().config.session.recent_factor;
+            return Err(PasswordChangeError::FactorTooOld { max_age, factors: Vec::new() });
+        }
         let asking = Asking {
             account: session.account(),
             state: &session.state,
