@@ -324,7 +324,7 @@ pub trait HttpClient: Send + Sync + 'static {
 ///
 /// Both methods run like [`SessionInfo`], outside of transactions, for at most
 /// [`factor.external_timeout`](crate::config::FactorConfig::external_timeout). If they fail, panic or
-/// take longer, the request is answered 503 `factor_unavailable`. Nobody gets through, and no attempt is
+/// take longer, the request is answered 503 `external_factor_unavailable`. Nobody gets through, and no attempt is
 /// counted.
 ///
 /// ```

@@ -104,11 +104,21 @@ impl serde::Serialize for Timestamp {
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
+
+    /// True if this clock shows the real time. Maintenance then compares it with the clock of the
+    /// database. Default: true. A mock clock returns false.
+    fn is_real(&self) -> bool {
+        true
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     fn now(&self) -> Timestamp {
         (**self).now()
+    }
+
+    fn is_real(&self) -> bool {
+        (**self).is_real()
     }
 }
 
@@ -205,6 +215,10 @@ impl Default for MockClock {
 impl Clock for MockClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+
+    fn is_real(&self) -> bool {
+        false
     }
 }
 

@@ -155,6 +155,11 @@ impl PassedFactors {
         self
     }
 
+    /// Returns the same list as if no factor had been passed. What a trusted device did stays.
+    pub(crate) fn none_passed(&self) -> Self {
+        Self { passed: Vec::new(), trusted_device_at: self.trusted_device_at }
+    }
+
     /// Notes that a trusted device stood in for the second factor. It is no factor: nothing was passed.
     pub(crate) fn by_trusted_device(mut self, at: Timestamp) -> Self {
         self.trusted_device_at = Some(at);

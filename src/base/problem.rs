@@ -37,23 +37,49 @@ pub(crate) fn challenge_of(status: StatusCode) -> Option<String> {
     (status == StatusCode::UNAUTHORIZED).then(|| BEARER.to_owned())
 }
 
-/// Returns the challenge of an answer that requires a factor not older than `max_age` (RFC 9470).
-pub(crate) fn step_up_challenge(max_age: Duration) -> String {
-    format!(
-        "{BEARER} error=\"insufficient_user_authentication\", max_age=\"{}\"",
-        max_age.as_secs()
-    )
+/// Returns the challenge of an answer that requires one of these factors, not older than `max_age`
+/// (RFC 9470 section 3).
+pub(crate) fn step_up_challenge(factors: &[Factor], max_age: Option<Duration>) -> String {
+    let mut challenge = format!("{BEARER} error=\"insufficient_user_authentication\"");
+    if let Some(values) = acr_values(factors) {
+        challenge.push_str(&format!(", acr_values=\"{values}\""));
+    }
+    if let Some(age) = max_age {
+        challenge.push_str(&format!(", max_age=\"{}\"", age.as_secs()));
+    }
+    challenge
 }
 
-/// Returns the members of such an answer: the factors of the account that would help, and how recent
-/// the proof must be.
+/// Returns the members of such an answer: the factors of the account that would help, those that it
+/// would have to set up, and how recent the proof must be.
 pub(crate) fn step_up_members(
     factors: &[Factor],
-    max_age: Duration,
+    enrol: &[Factor],
+    max_age: Option<Duration>,
 ) -> serde_json::Map<String, serde_json::Value> {
-    let names: serde_json::Value = factors.iter().map(|factor| factor.as_str()).collect();
-    let members = [("factors".to_owned(), names), ("max_age".to_owned(), max_age.as_secs().into())];
-    members.into_iter().collect()
+    let names = |factors: &[Factor]| -> serde_json::Value {
+        factors.iter().map(|factor| factor.as_str()).collect()
+    };
+    let mut members = serde_json::Map::new();
+    members.insert("factors".to_owned(), names(factors));
+    if let Some(values) = acr_values(factors) {
+        members.insert("acr_values".to_owned(), values.into());
+    }
+    if !enrol.is_empty() {
+        members.insert("enrol".to_owned(), names(enrol));
+    }
+    if let Some(age) = max_age {
+        members.insert("max_age".to_owned(), age.as_secs().into());
+    }
+    members
+}
+
+/// Returns the values for a client of an authorization server, separated by blanks. `None` if no
+/// factor would help. The guide page of error codes promises that they stay the same.
+fn acr_values(factors: &[Factor]) -> Option<String> {
+    let values: Vec<_> =
+        factors.iter().map(|factor| format!("urn:portcullis:factor:{}", factor.as_str())).collect();
+    (!values.is_empty()).then(|| values.join(" "))
 }
 
 /// Implements [`Problem`] for an error. It takes one row for each variant of the error itself, and

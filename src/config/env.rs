@@ -22,7 +22,7 @@
 //! | `PORTCULLIS_COOKIE_PARTITIONED` | `true` or `false` |
 //! | `PORTCULLIS_REPLAY_AFTER` | duration |
 //! | `PORTCULLIS_TOKEN_LIFETIME`, `PORTCULLIS_REFRESH_WINDOW` (or `off`), `PORTCULLIS_ABSOLUTE_LIFETIME`, `PORTCULLIS_UNREMEMBERED_LIFETIME` | durations |
-//! | `PORTCULLIS_BINDING` | `off`, `log`, `suspect` or `end` |
+//! | `PORTCULLIS_BINDING` | `off`, `log`, `step_up`, `suspect` or `end` |
 //! | `PORTCULLIS_SESSIONS_PER_ACCOUNT` | number |
 //! | `PORTCULLIS_AT_SESSION_LIMIT` | `evict-oldest` or `refuse` |
 //! | `PORTCULLIS_LOGIN_IDS` | `username`, `email` or `either` |
@@ -196,6 +196,7 @@ impl Config {
                 let words = [
                     ("off", Binding::Off),
                     ("log", Binding::Log),
+                    ("step_up", Binding::StepUp),
                     ("suspect", Binding::Suspect),
                     ("end", Binding::End),
                 ];

@@ -308,6 +308,11 @@ pub enum Binding {
     /// The change is traced. A token that two clients share (`session_shared`) is also recorded in
     /// the audit log.
     Log,
+    /// The session goes on, but nothing counts that was proved in it before. Where a factor is
+    /// required, and for changes of the account, the answer is 401
+    /// `insufficient_user_authentication`. `POST /reauthenticate` from the new source makes a new
+    /// session, which belongs to that source. The change is recorded in the audit log.
+    StepUp,
     /// The session is marked suspicious. Only signing out works.
     Suspect,
     /// The session ends.

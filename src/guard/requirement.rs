@@ -548,6 +548,10 @@ fn because_factor(factor: Option<Factor>, identity: &Identity) -> String {
         Some(at) => {
             format!("it was passed {} s ago", identity.resolved_at().since(at).as_secs())
         }
+        None if identity.session().state.has_moved() => {
+            "the session is used from another source, so what it proved before does not count"
+                .to_owned()
+        }
         None => "it was not passed in this session".to_owned(),
     }
 }
@@ -643,8 +647,7 @@ fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Durat
         let account = identity.account();
         let before = || {
             // If a trusted device stood in, only a second factor of the account helps.
-            !identity.lacks_second_factor()
-                && identity.session().factors().passed_at(candidate).is_some()
+            !identity.lacks_second_factor() && identity.session().state.has_proved(candidate)
         };
         let named = factor.is_some() || before();
         match candidate {

@@ -54,7 +54,7 @@
 //! | `session.anonymous_per_minute` | 10 per source | anyone can create these rows; IPv6 counts by /64 |
 //! | `session.replay_after` | 90 s | 30 s because a browser may save its cookies that much later, 30 s because clocks of nodes may differ, and 30 s as a reserve. Below 60 s `build()` fails, because a killed browser would look like a thief. `token_lifetime` must be longer |
 //! | `session.recent_factor` | 5 min | maximum age of a factor for changes to the account |
-//! | `session.binding` | `Log` | networks and browsers also change for harmless reasons, so a change is logged and signs nobody out; `Suspect` and `End` are stricter |
+//! | `session.binding` | `Log` | networks and browsers also change for harmless reasons, so a change is logged and signs nobody out. `StepUp` asks for a factor again before anything that needs one, and suits services with step-ups; `Suspect` and `End` are stricter |
 //! | `session.max_per_account`, `at_limit` | no limit; with a limit, the oldest session ends | ASVS 5.0 7.1.2 requires a decision: people have many devices and can end each session. Refusing a new session instead would lock out a person who lost a device. A limit costs a login two statements and a lock on the account's row |
 //! | random bits of a token | 128 | ASVS 5.0 7.2.3; not configurable |
 //!

@@ -33,8 +33,22 @@
 //! | `password_change_required` | 401 | the user must set a new password first |
 //! | `enrolment_required` | 401 | a role of the account [requires a second factor](crate::second_factor#roles-that-require-a-factor), and it has none that is strong enough, or the sign-in used the last [recovery code](crate::recovery_code#what-a-page-should-do); set one up first |
 //! | `wrong_stage` | 401 | there is a session, but this handler needs another kind |
-//! | `insufficient_user_authentication` | 401 | the user must pass a factor, or pass it again (RFC 9470). `factors` lists the account's factors that are accepted. `enrol` lists the factors to set up first, if the account has none of these. `max_age` is the maximum age of the factor |
+//! | `insufficient_user_authentication` | 401 | the user must pass a factor, or pass it again (RFC 9470). `factors` lists the account's factors that are accepted. `enrol` lists the factors to set up first, if the account has none of these. `max_age` is the maximum age of the factor. `acr_values` has the factors in the form of [OAuth](#acr-values) |
 //! | `multiple_credentials` | 400 | the request has two bearer tokens, a bearer token and a valid session cookie, or two valid session cookies. Two cookies are an error only on routes that need to know the user |
+//!
+//! ## ACR values
+//!
+//! The answer `insufficient_user_authentication` also names the accepted factors as authentication context class
+//! references, in the parameter `acr_values` of `WWW-Authenticate` (RFC 9470 section 3) and in the member `acr_values`.
+//! They are separated by blanks. A client can pass the text on to an authorization server. Each value is
+//! `urn:portcullis:factor:` with the name of a factor in `factors`, and stays the same in later versions:
+//!
+//! ```text
+//! WWW-Authenticate: Bearer error="insufficient_user_authentication",
+//!   acr_values="urn:portcullis:factor:password urn:portcullis:factor:totp", max_age="300"
+//! ```
+//!
+//! Both are absent if no factor of the account would do.
 //!
 //! # Authorization
 //!
@@ -87,7 +101,7 @@
 //! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a [mailed code](crate::sent_code) is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
 //! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no [code](crate::sent_code) is sent for it, and it cannot be switched off. Or the method is `external`, and the service checks [no such factor](crate::Builder::external_factor) |
-//! | `factor_unavailable` | 503 | the [factor of your own](crate::port::ExternalFactor) failed or did not answer in time; nobody gets through, and no attempt is counted |
+//! | `external_factor_unavailable` | 503 | the [factor of your own](crate::port::ExternalFactor) failed or did not answer in time; nobody gets through, and no attempt is counted |
 //! | `factor_used_already` | 409 | the second step of a sign-in got the factor that the sign-in began with; it needs another factor |
 //! | `registration_closed` | 403 | only the application creates accounts |
 //! | `invalid_fields` | 422 | `errors` names each invalid field, with its reasons, see [below](#invalid-fields) |

@@ -157,7 +157,7 @@
 //! | not signed in, or an unfinished sign-in | 401 with a code, see [`errors`](super::errors) |
 //! | the same, from a browser that navigates, with a login page configured | 303 to the login page, with `?next=` |
 //! | without the permission | 403 `denied`; only the log says which rule denied it |
-//! | allowed after one more factor | 401 `insufficient_user_authentication`. `factors` lists the account's factors that are accepted; the user must pass one of them next. `enrol` lists factors to set up, if the account has none of them. `max_age` is the maximum age of the factor |
+//! | allowed after one more factor | 401 `insufficient_user_authentication`. `factors` lists the account's factors that are accepted; the user must pass one of them next. `enrol` lists factors to set up, if the account has none of them. `max_age` is the maximum age of the factor. `acr_values` has the same factors [for OAuth](super::errors#acr-values) |
 //! | the same, from a browser that navigates, with a step-up page configured | 303 to that page, with `?next=`, if the account has an accepted factor |
 //! | sent by a page of another site | 403 `cross_site_request` |
 //! | any, while the database is unavailable | 503 `unavailable` |

@@ -45,6 +45,15 @@
 //! nobody out and hide no stolen token. A larger difference causes the finding `clock_skew`.
 //! Sessions and codes then end too early or too late by this difference.
 //!
+//! Each run of [`maintenance`](crate::maintenance) compares the clock of its node with the clock of the
+//! database. If they differ by more than five seconds, the node has the finding
+//! `database_clock_skew`.
+//!
+//! Codes of authenticators depend most on the clocks, because each is shown for 30 seconds. A node
+//! accepts one step more and one less. A code works once on all nodes, and so do the codes before it.
+//! So if one node is a step ahead and accepts a code, a slower node may refuse the next code of the
+//! same app for up to 30 seconds.
+//!
 //! # Migrations
 //!
 //! Nodes may start together and all run the migrations, because they wait for each other. See

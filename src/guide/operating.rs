@@ -11,6 +11,8 @@
 //!
 //! - `maintenance_overdue` goes away when maintenance has run, on this node or on another one. On another one, a later
 //!   sign-in on this node notices it.
+//! - `database_clock_skew` shows the result of the last maintenance on this node, and goes away if that found nothing.
+//!   While the clocks differ, each run logs it again.
 //! - `unknown_permissions` and `malformed_permissions` show the result of the last
 //!   [`sync`](crate::permission::Catalogue::sync) or [`check`](crate::permission::Catalogue::check). They go away if it
 //!   found nothing.
@@ -41,6 +43,7 @@
 //! | `no_peer_address` | The server does not pass on client addresses. All clients share the limits of `rate.unknown_sources` sources, and failed attempts are not counted per source. | Serve with `into_make_service_with_connect_info::<SocketAddr>()`, or insert [`PeerAddr`](crate::PeerAddr) into each request. |
 //! | `forwarded_without_proxy` | Requests have a forwarding header, but no proxy is configured. All clients may seem to have one address. | List the proxy in `proxies.networks`, or let the proxy remove the header. |
 //! | `clock_skew` | A token has an issue time more than 30 seconds in the future: a clock is or was wrong. This signs nobody out. | Synchronize the clocks of all nodes. Check how much they differed, because events of that time have wrong times. |
+//! | `database_clock_skew` | At the last maintenance of this process, its clock and the clock of the database differed by more than five seconds. If that is over, the next run removes the finding. | Synchronize the clocks of all nodes and of the database server. Sessions and codes end too early or too late by the difference, and codes of authenticators may be refused. |
 //! | `foreign_cookie` | A session cookie with the name of this service has another signature. It comes from another service on the same host (cookies do not depend on the port), from another node with a different secret, or its secret was removed. | Give one of the services another `cookie.name`; see [several services on one host](crate::guide::deployment#several-services-on-one-host). Give all nodes the same secrets; see [different secrets](crate::guide::nodes#different-secrets). |
 //! | `malformed_permissions` | Stored permissions cannot be parsed and grant nothing. | They were probably written with SQL. Correct the rows that the text names. |
 //! | `unknown_permissions` | Stored permissions are not in the catalogue, so no code requires them. | A permission is misspelt, or its code was removed. Correct or revoke the permissions. |
@@ -99,7 +102,7 @@
 //! | `authn_new_device` | An account signed in from a browser that it had not used before. The owner was notified, if mail is configured. | Nothing. For accounts of administrators, ask the owner. |
 //! | `session_theft_suspected` | A client used a token that was replaced long before: two clients have the same session. It was ended, and the owner was notified. | A single event may be a browser that was restored from a backup. Several for one account: someone else may control a device of the owner. Several accounts at once: look for a leak, such as a log or a proxy that stores cookies. |
 //! | `session_shared` | One client renewed a token, and a client in another network with another browser received it. `session.binding` sets what happens to the session. | The same as for `session_theft_suspected`. A program that uses a person's cookie looks the same. |
-//! | `session_source_changed` | A session was used from another network and another browser. With the binding `log`, the event is only traced and is not in `auth_event`. | Single events are people who travel and whose browser was updated. Many at once: the same as for `session_theft_suspected`. |
+//! | `session_source_changed` | A session was used from another network and another browser. With the binding `log`, the event is only traced and is not in `auth_event`. With `step_up`, each node records it once for each network of a session. | Single events are people who travel and whose browser was updated. Many at once: the same as for `session_theft_suspected`. |
 //! | `session_suspicious` | A session was marked as suspicious, by its owner, by the application or by the binding. It can only sign out. | If the owner reported it, check what the session did: its id is in the events. |
 //! | `authn_password_reset_fail`, `authn_challenge_fail` | A link or a code was wrong or no longer valid. | Single events come from old mails. Hundreds are an attack, which the limits stop. Block the source at the proxy. |
 //! | `email_change_undone`, `phone_change_undone`, `login_name_undone` | An owner undid a change of an address that they did not make. | Someone else had access to that account. End its sessions, and ask the owner what else was changed. |

@@ -43,6 +43,29 @@
 //! browser family than the client that caused the rotation. This is the event `session_shared`, and
 //! [`binding`](crate::config::SessionConfig::binding) sets what happens then.
 //!
+//! # A session that moves
+//!
+//! Portcullis also compares each request with the network (IPv4 /24, IPv6 /64) and the browser family from
+//! which the session was started. What is not known counts as the same. If one of them differs,
+//! [`binding`](crate::config::SessionConfig::binding) decides:
+//!
+//! | `session.binding` | what follows |
+//! |---|---|
+//! | `Off` | nothing |
+//! | `Log` (the default) | the change is traced |
+//! | `StepUp` | the session goes on, but nothing counts from there that was proved in it before |
+//! | `Suspect` | the session is marked suspicious and can only sign out |
+//! | `End` | the session ends |
+//!
+//! With `StepUp`, ordinary routes work as before. `factor(..)`, `within(..)` and changes of the account answer
+//! 401 `insufficient_user_authentication` with the factors of the account. `POST /reauthenticate` from the new
+//! source makes a new session that belongs to the new source. Only the factor that was proved there counts in
+//! it, and from then on the old source is the one that moved. [`Session::factors`](crate::Session::factors) is
+//! empty in a request from another source. Each node records the event `session_source_changed` once for each
+//! network of a session. An unfinished sign-in is judged too: its first factor does not count in the session that
+//! it becomes, and it cannot set a new password from another source. Use `StepUp` only if people can prove a
+//! factor again in your service.
+//!
 //! # Stages
 //!
 //! An unfinished sign-in is not a session. It has a different token type and a different extractor:

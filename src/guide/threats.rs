@@ -47,7 +47,7 @@
 //! | the session id does not change at login (tower-sessions before 0.12.1) | a login always creates a new row and ends the old one in the same transaction | `tests/it/session.rs` |
 //! | parallel renewals sign people out, or a replay is not detected | token generations: the old one stays valid until the new one was used late; after that, its use ends the session | `tests/it/rotation.rs`, `tests/it/race.rs` |
 //! | a killed browser, a lost answer, clock differences or a slow handler look like a theft | a use counts as late after 90 s; a replay is detected by the time at which its request arrived | `tests/it/replay.rs`, `tests/it/chromium.rs` |
-//! | a thief sends requests so often that rotation gives them each new token | Rotation does not detect this. The event `session_shared` reports it if the thief uses another network and another browser family. `session.binding` may end the session | `tests/it/replay.rs` |
+//! | a thief sends requests so often that rotation gives them each new token | Rotation does not detect this. The event `session_shared` reports it if the thief uses another network and another browser family. `session.binding` may end the session, or let nothing count that was proved before | `tests/it/replay.rs` |
 //! | a refusal clears the cookie that another tab has just received (NextAuth and others) | only signing out clears a cookie | `tests/it/replay.rs`, `tests/it/cookie.rs` |
 //! | "sign out everywhere" misses a sign-in in progress | it increases the account's epoch, which that sign-in has read before | `tests/it/race.rs` |
 //! | an `Upgrade` header keeps an expired token valid | only a WebSocket handshake counts as an upgrade, and its 101 answer carries the new token | `tests/it/rotation.rs`, `tests/it/chromium.rs` |

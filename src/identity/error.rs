@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 
 use crate::base::factor::Factor;
-use crate::base::problem::{Problem, Refusal};
+use crate::base::problem::{Problem, Refusal, step_up_challenge, step_up_members};
 use crate::base::same_origin::CrossSite;
 use crate::base::transaction::Fault;
 use crate::hook::from_hooked;
@@ -210,20 +210,10 @@ impl Problem for AuthError {
 
     /// Adds what would meet the requirement, so that a client can ask the user for exactly that.
     fn members(&self) -> serde_json::Map<String, serde_json::Value> {
-        let mut members = serde_json::Map::new();
-        if let Self::StepUp(needed) = self {
-            let names = |factors: &[Factor]| -> serde_json::Value {
-                factors.iter().map(|factor| factor.as_str()).collect()
-            };
-            members.insert("factors".to_owned(), names(&needed.factors));
-            if !needed.enrol.is_empty() {
-                members.insert("enrol".to_owned(), names(&needed.enrol));
-            }
-            if let Some(age) = needed.max_age {
-                members.insert("max_age".to_owned(), age.as_secs().into());
-            }
+        match self {
+            Self::StepUp(needed) => step_up_members(&needed.factors, &needed.enrol, needed.max_age),
+            _ => serde_json::Map::new(),
         }
-        members
     }
 
     /// RFC 6750 section 3.1: the challenge names an error only if the request had a token.
@@ -233,14 +223,7 @@ impl Problem for AuthError {
             Self::NotSignedIn(NotSignedIn::NoCredential | NotSignedIn::Anonymous)
             | Self::WrongStage(_) => Some("Bearer".to_owned()),
             Self::NotSignedIn(_) => Some("Bearer error=\"invalid_token\"".to_owned()),
-            // RFC 9470
-            Self::StepUp(needed) => {
-                let mut challenge = "Bearer error=\"insufficient_user_authentication\"".to_owned();
-                if let Some(age) = needed.max_age {
-                    challenge.push_str(&format!(", max_age=\"{}\"", age.as_secs()));
-                }
-                Some(challenge)
-            }
+            Self::StepUp(needed) => Some(step_up_challenge(&needed.factors, needed.max_age)),
             _ => None,
         }
     }

@@ -39,7 +39,7 @@
 //! - [`service.no_store`](crate::config::ServiceConfig::no_store): whether answers to signed-in
 //!   users get `Cache-Control: no-store`.
 //! - [`session.binding`](crate::config::SessionConfig::binding): what happens if a session is used
-//!   from another network or browser.
+//!   from another network or browser. See [`guide::sessions`](crate::guide::sessions#a-session-that-moves).
 //! - [`database.remembered_grants`](crate::config::DatabaseConfig::remembered_grants): for how many
 //!   accounts compiled grants are kept in memory.
 //!

@@ -39,9 +39,13 @@ impl Portcullis {
         // use.
         let found = resolver.find(context, &token_id.0).await?;
         let now = context.now();
-        let Some(Found { state, account, authorization, grants }) = found else {
+        let Some(Found { mut state, account, authorization, grants }) = found else {
             return Err(over(Ended::Revoked));
         };
+        // The connection is still that of its request.
+        if identity.session().state.has_moved() {
+            state.move_away();
+        }
         if let Some(reason) =
             state.ended(now, account.as_ref(), context.config.login.require_verified)
         {

@@ -14,6 +14,7 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::EventKind;
 use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
+use crate::config::Binding;
 use crate::handle::Portcullis;
 use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::enrolment;
@@ -409,7 +410,7 @@ impl RequestIdentity {
             let Some(found) = self.resolver.find(context, &claims.sid).await? else {
                 return Ok(Judged::nobody(NotSignedIn::InvalidToken));
             };
-            let Found { state, account, authorization, grants } = found;
+            let Found { mut state, account, authorization, grants } = found;
             // A token of one stage must never open a session of another stage: an unfinished
             // sign-in would otherwise become a full session.
             if state.stage.token_type() != token_type {
@@ -444,12 +445,14 @@ impl RequestIdentity {
                 }
                 Generation::Unknown => return Ok(Judged::nobody(NotSignedIn::InvalidToken)),
             }
-            if !self.same_source(&state)
-                && let Some(reason) =
-                    Box::pin(self.source_changed(&state, EventKind::SessionSourceChanged, now))
-                        .await?
-            {
-                return over(reason);
+            if !self.same_source(&state) {
+                let kind = EventKind::SessionSourceChanged;
+                if let Some(reason) = Box::pin(self.source_changed(&state, kind, now)).await? {
+                    return over(reason);
+                }
+                if context.config.session.binding == Binding::StepUp {
+                    state.move_away();
+                }
             }
             let account = match account {
                 Some(account) if state.stage == Stage::PendingSecondFactor => {

@@ -28,6 +28,10 @@ pub(crate) struct Resolver {
     /// Sessions whose changed source was already traced, with that source. Without this, a session
     /// that stays at the new source would write one log line per request.
     pub(super) moved: Cache<SessionId, ClientInfo>,
+    /// Sessions that were used from another network, if that asks for a step-up. Each is recorded only
+    /// once. The browser is left out, because a client can invent any number of them, and would fill
+    /// the audit log.
+    pub(super) must_step_up: Cache<(SessionId, Option<i64>), ()>,
     /// The generations that were given to another client than the one that made them. Each is
     /// recorded only once.
     pub(super) shared: Cache<(SessionId, i64), ()>,
@@ -36,7 +40,7 @@ pub(crate) struct Resolver {
     pub(super) found_clock_skew: AtomicBool,
 }
 
-/// The maximum number of entries in each of the two caches above.
+/// The maximum number of entries in each of the three caches above.
 const MOVED_SESSIONS: usize = 10_000;
 
 impl PerInstance for Resolver {
@@ -50,6 +54,7 @@ impl PerInstance for Resolver {
             ),
             memory: GrantCache::new(context.config.database.remembered_grants),
             moved: Cache::new(MOVED_SESSIONS),
+            must_step_up: Cache::new(MOVED_SESSIONS),
             shared: Cache::new(MOVED_SESSIONS),
             found_foreign_cookie: AtomicBool::new(false),
             found_clock_skew: AtomicBool::new(false),

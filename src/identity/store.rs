@@ -463,6 +463,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
         idle: duration(Some(idle)).unwrap_or_default(),
         persistent,
         factors: PassedFactors::from_column(&factors),
+        proved_elsewhere: None,
         ceiling,
         address,
         user_agent,

@@ -207,7 +207,7 @@ impl Login<'_> {
         if factor == Factor::MailedCode && is_after_reset(context, &row, CodeChannel::Mail) {
             return Err(LoginError::MailedCodeAfterReset);
         }
-        if factor != Factor::External && state.factors.passed_at(factor).is_some() {
+        if factor != Factor::External && state.has_proved(factor) {
             return Err(LoginError::FactorUsedAlready);
         }
         let proved = state.factors.clone().with(factor, now);

@@ -53,8 +53,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 .takes(RouteBody::JsonOrForm)
                 .refuses(&[
                     "code_ended",
+                    "external_factor_unavailable",
                     "factor_not_enrolled",
-                    "factor_unavailable",
                     "too_many_attempts",
                     "wrong_code",
                     "wrong_password",

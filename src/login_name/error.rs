@@ -109,10 +109,10 @@ problem! {
         Self::TooManyAttempts { retry_after } | Self::TooSoon { retry_after } => *retry_after,
     }
     challenge {
-        Self::FactorTooOld { max_age, .. } => step_up_challenge(*max_age),
+        Self::FactorTooOld { max_age, factors } => step_up_challenge(factors, Some(*max_age)),
     }
     members {
-        Self::FactorTooOld { max_age, factors } => step_up_members(factors, *max_age),
+        Self::FactorTooOld { max_age, factors } => step_up_members(factors, &[], Some(*max_age)),
         Self::Invalid(fields) => InvalidField::members(fields),
     }
 }

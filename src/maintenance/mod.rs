@@ -103,7 +103,8 @@
 //! # Events
 //! `maintenance` if something was removed, with the counts as its detail; `user_removed` for each
 //! account; `backup_restored`. If no node has run maintenance for three days, a process that has
-//! served for that long has the finding `maintenance_overdue`.
+//! served for that long has the finding `maintenance_overdue`. If the clock of the node and the clock of
+//! the database differ by more than five seconds, a run reports the finding `database_clock_skew`.
 //!
 //! # Errors
 //! An outage ends a run. What was removed before stays removed, and the next run continues.
@@ -280,6 +281,8 @@ impl Maintenance<'_> {
     /// # Errors
     /// An outage. What was removed before stays removed.
     pub async fn run(&self) -> Result<MaintenanceReport, Fault> {
+        // Before the lease: only one node gets it, and each has a clock of its own.
+        self.auth.compare_clocks().await?;
         let mut report = MaintenanceReport::default();
         let Some(lease) = self.auth.take_upkeep().await? else {
             report.left_to_another = true;

@@ -64,9 +64,9 @@ problem! {
     }
     passes on { Session, Refused, Fault }
     challenge {
-        Self::FactorTooOld { max_age, .. } => step_up_challenge(*max_age),
+        Self::FactorTooOld { max_age, factors } => step_up_challenge(factors, Some(*max_age)),
     }
     members {
-        Self::FactorTooOld { max_age, factors } => step_up_members(factors, *max_age),
+        Self::FactorTooOld { max_age, factors } => step_up_members(factors, &[], Some(*max_age)),
     }
 }

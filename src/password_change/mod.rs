@@ -150,10 +150,10 @@ problem! {
         Self::TooManyAttempts { retry_after } => *retry_after,
     }
     challenge {
-        Self::FactorTooOld { max_age, .. } => step_up_challenge(*max_age),
+        Self::FactorTooOld { max_age, factors } => step_up_challenge(factors, Some(*max_age)),
     }
     members {
-        Self::FactorTooOld { max_age, factors } => step_up_members(factors, *max_age),
+        Self::FactorTooOld { max_age, factors } => step_up_members(factors, &[], Some(*max_age)),
         Self::Invalid(fields) => InvalidField::members(fields),
     }
 }
@@ -221,6 +221,12 @@ impl PasswordChange<'_> {
         new: impl Into<String>,
         client: &ClientInfo,
     ) -> Result<Issued, PasswordChangeError> {
+        if session.state.has_moved() {
+            // Nothing was proved from here. At this stage no factor can be proved again, so the user
+            // must sign in again.
+            let max_age = self.auth.context().config.session.recent_factor;
+            return Err(PasswordChangeError::FactorTooOld { max_age, factors: Vec::new() });
+        }
         let asking = Asking {
             account: session.account(),
             state: &session.state,

@@ -68,7 +68,7 @@ problem! {
         Self::AfterReset => FORBIDDEN, "mailed_code_after_reset";
         Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
         Self::NoExternalFactor => CONFLICT, "factor_not_enrolled";
-        Self::Unavailable(_) => SERVICE_UNAVAILABLE, "factor_unavailable";
+        Self::Unavailable(_) => SERVICE_UNAVAILABLE, "external_factor_unavailable";
     }
     passes on { Session, Refused, Fault }
     retry_after {

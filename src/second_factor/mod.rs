@@ -499,7 +499,7 @@ impl SecondFactor<'_> {
         let (state, account) = (&pending.state, pending.account());
         let factor = code.factor();
         // A sign-in may begin and end with factors that only the application tells apart.
-        if factor != Factor::External && state.factors.passed_at(factor).is_some() {
+        if factor != Factor::External && state.has_proved(factor) {
             return Err(SecondFactorError::FactorUsedAlready);
         }
         let right = self.find(account, state.id, code, Use::SecondStep, client).await?;

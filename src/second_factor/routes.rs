@@ -31,8 +31,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             .answers(&[StatusCode::ACCEPTED])
             .refuses(&[
                 "address_not_proved",
+                "external_factor_unavailable",
                 "factor_not_enrolled",
-                "factor_unavailable",
                 "factor_used_already",
                 "mailed_code_after_reset",
                 "no_address",
@@ -44,8 +44,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             .answers(&[StatusCode::ACCEPTED])
             .refuses(&[
                 "address_not_proved",
+                "external_factor_unavailable",
                 "factor_not_enrolled",
-                "factor_unavailable",
                 "no_address",
                 "too_soon",
             ]),
@@ -54,8 +54,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
             .takes(RouteBody::JsonOrForm)
             .refuses(&[
                 "code_ended",
+                "external_factor_unavailable",
                 "factor_not_enrolled",
-                "factor_unavailable",
                 "factor_used_already",
                 "mailed_code_after_reset",
                 "session_limit",

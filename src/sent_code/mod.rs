@@ -95,7 +95,7 @@ use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
+use crate::base::factor::{EnrolledFactors, Factor};
 use crate::base::id::{AccountId, SessionId};
 use crate::base::transaction::{Fault, Txn, transaction};
 use crate::context::Context;
@@ -110,6 +110,7 @@ use crate::one_time::{self, Answer, Challenge, Start};
 use crate::outbox::{self, Counted, Outgoing, Put};
 use crate::outstanding::Kind;
 use crate::session::device::Devices;
+use crate::session::judge::SessionState;
 use crate::session::{EnrolmentSession, Issued, PendingSession, SessionError, masked};
 
 mod error;
@@ -168,8 +169,8 @@ pub struct CodeHolder<'a> {
 /// What the code is for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Asks<'a> {
-    /// The second step of a sign-in, which has proved these factors.
-    SecondStep(&'a PassedFactors),
+    /// The second step of this sign-in.
+    SecondStep(&'a SessionState),
     /// A step-up of a session.
     StepUp,
     /// A factor that is set up.
@@ -179,7 +180,7 @@ pub(crate) enum Asks<'a> {
 impl<'a> From<&'a PendingSession> for CodeHolder<'a> {
     fn from(pending: &'a PendingSession) -> Self {
         let state = &pending.state;
-        let asks = Asks::SecondStep(&state.factors);
+        let asks = Asks::SecondStep(state);
         Self { account: pending.account(), session: state.id, asks, superseded: false }
     }
 }
@@ -431,13 +432,13 @@ impl SentCodes<'_> {
         row: &account::Model,
         channel: CodeChannel,
     ) -> Result<(), SentCodeError> {
-        let Asks::SecondStep(passed) = holder.asks else { return Ok(()) };
+        let Asks::SecondStep(state) = holder.asks else { return Ok(()) };
         let context = self.auth.context();
         let demands = Demands::read(self.auth, row, context.now()).await?;
         if !demands.accepts(channel.factor()) {
             return Err(SentCodeError::NotEnrolled);
         }
-        if passed.passed_at(channel.factor()).is_some() {
+        if state.has_proved(channel.factor()) {
             return Err(SentCodeError::FactorUsedAlready);
         }
         match is_after_reset(context, row, channel) {

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use crate::account::Account;
 use crate::base::client::{ClientInfo, browser_family, network};
 use crate::base::clock::Timestamp;
-use crate::base::factor::PassedFactors;
+use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::session::stage::Stage;
 
@@ -51,7 +51,11 @@ pub(crate) struct SessionState {
     pub(crate) expires_at: Timestamp,
     pub(crate) idle: Duration,
     pub(crate) persistent: bool,
+    /// The factors that were proved, and that count for this request.
     pub(crate) factors: PassedFactors,
+    /// The factors that do not count, because the session has [moved](Self::move_away). `None` if it
+    /// has not. It is not a column. Boxed, because it is rare.
+    pub(crate) proved_elsewhere: Option<Box<PassedFactors>>,
     pub(crate) ceiling: Option<String>,
     pub(crate) address: Option<String>,
     pub(crate) user_agent: Option<String>,
@@ -201,6 +205,28 @@ impl SessionState {
         }
     }
 
+    /// Lets no factor count that was proved before, because the request comes from another source than
+    /// the session and [`Binding::StepUp`](crate::config::Binding::StepUp) applies.
+    ///
+    /// The factors are taken out of `factors`, and not only marked. So a place that forgets to ask if
+    /// the session has moved refuses, and a session that replaces this one cannot inherit them.
+    pub(crate) fn move_away(&mut self) {
+        let none = self.factors.none_passed();
+        self.proved_elsewhere = Some(Box::new(std::mem::replace(&mut self.factors, none)));
+    }
+
+    /// True if the request comes from another source and no factor counts for it.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.proved_elsewhere.is_some()
+    }
+
+    /// True if the session has proved this factor at any time, from any source.
+    pub(crate) fn has_proved(&self, factor: Factor) -> bool {
+        let elsewhere = self.proved_elsewhere.iter();
+        let passed = elsewhere.map(|passed| &**passed).chain([&self.factors]);
+        passed.into_iter().any(|passed| passed.passed_at(factor).is_some())
+    }
+
     /// True if it was idle for longer than a role allows. A role can shorten the idle time. The row
     /// does not know this, because roles change after it was written. So this is checked after the
     /// grants were read, and `ended` cannot check it.
@@ -332,6 +358,7 @@ mod tests {
             idle: Duration::from_secs(100),
             persistent: true,
             factors: PassedFactors::default(),
+            proved_elsewhere: None,
             ceiling: None,
             address: None,
             user_agent: None,
@@ -422,6 +449,21 @@ mod tests {
             assert_eq!(here.is_elsewhere(there), expected, "{there:?}");
             assert_eq!(there.is_elsewhere(here), expected, "{there:?}");
         }
+    }
+
+    #[test]
+    fn a_session_that_moved_has_proved_its_factors_but_none_counts() {
+        let passed = PassedFactors::one(Factor::Password, at(1)).by_trusted_device(at(2));
+        let mut state = SessionState { factors: passed, ..session() };
+        assert!(!state.has_moved() && state.has_proved(Factor::Password));
+        state.move_away();
+        assert!(state.has_moved() && state.has_proved(Factor::Password));
+        assert!(!state.has_proved(Factor::Totp));
+        assert_eq!(state.factors.passed_at(Factor::Password), None);
+        assert_eq!(state.factors.trusted_device_at(), Some(at(2)));
+        // What is proved afterwards counts.
+        state.factors = state.factors.with(Factor::Totp, at(3));
+        assert!(state.has_proved(Factor::Totp) && state.has_proved(Factor::Password));
     }
 
     #[test]

@@ -30,9 +30,7 @@ impl PendingSession {
             .iter()
             .filter(|factor| *factor != Factor::Password)
             // A sign-in may begin and end with factors that only the application tells apart.
-            .filter(|factor| {
-                *factor == Factor::External || self.state.factors.passed_at(*factor).is_none()
-            })
+            .filter(|factor| *factor == Factor::External || !self.state.has_proved(*factor))
             .collect();
         factors.sort_by_key(|factor| *factor == Factor::RecoveryCode);
         let method = |factor| SecondFactorMethod {

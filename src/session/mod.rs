@@ -518,6 +518,7 @@ impl TryFrom<entity::Model> for SessionState {
             idle: std::time::Duration::from_millis(u64::try_from(row.idle_ms).unwrap_or(0)),
             persistent: row.persistent,
             factors: PassedFactors::from_column(&row.factors),
+            proved_elsewhere: None,
             ceiling: row.ceiling,
             address: row.address,
             user_agent: row.user_agent,

@@ -43,7 +43,9 @@ impl Session {
         self.state.expires_at
     }
 
-    /// Returns the factors that were proved, with their times.
+    /// Returns the factors that were proved, with their times. With
+    /// [`Binding::StepUp`](crate::config::Binding::StepUp), a request from another source than that of
+    /// the session has none.
     pub fn factors(&self) -> &PassedFactors {
         &self.state.factors
     }

@@ -8,6 +8,8 @@
 //!   that start at the same time do not do the work twice. If a node was killed, another node
 //!   continues when the lease ends. The lease only saves work: two runs at the same time would do
 //!   no harm.
+//! - Each run first compares the clock of this node with the clock of the database. A node whose clock
+//!   differs from the others ends sessions and codes at the wrong times.
 //! - The same row contains the time of the last run. A process that has served for days without a
 //!   run reads it, after a sign-in and at most once an hour.
 
@@ -34,6 +36,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// The code of the finding that is reported.
 const FINDING: &str = "maintenance_overdue";
+
+/// The code of the finding about the clock.
+const SKEW: &str = "database_clock_skew";
+
+/// By how much the clocks of this node and of the database may differ.
+const MOST_SKEW: Duration = Duration::from_secs(5);
 
 /// The lease: the right to run maintenance.
 #[derive(Debug)]
@@ -79,6 +87,31 @@ impl Portcullis {
         db.read(store::finished_at(&executor)).await
     }
 
+    /// Compares the clock of this node with the clock of the database, and reports a finding if they
+    /// differ too much.
+    pub(crate) async fn compare_clocks(&self) -> Result<(), Fault> {
+        let context = self.context();
+        if !context.clock.is_real() {
+            return Ok(());
+        }
+        let db = context.db();
+        let executor = db.executor();
+        let before = context.now();
+        let database = db.read(store::clock(&executor)).await?;
+        let skew = database.and_then(|database| skew(before, database, context.now()));
+        let text = skew.map(|skew| {
+            let how = if skew > 0 { "behind" } else { "ahead of" };
+            format!(
+                "the clock of this node is {} s {how} the clock of the database: sessions and codes \
+                 end at wrong times, and codes of authenticators may be refused. Synchronize both \
+                 clocks",
+                skew.unsigned_abs().div_ceil(1000)
+            )
+        });
+        self.update_finding(SKEW, text);
+        Ok(())
+    }
+
     /// Checks whether maintenance still runs, if it is time to. The sign-in does not wait for it.
     pub(crate) fn watch_upkeep(&self) {
         let now = self.context().now();
@@ -109,6 +142,20 @@ impl Portcullis {
     }
 }
 
+/// Returns by how many milliseconds the clock of the database is ahead of that of this node, if that
+/// is too much. A negative number means that it is behind. The database read its clock between
+/// `before` and `after`, so a slow answer is no difference.
+fn skew(before: Timestamp, database: Timestamp, after: Timestamp) -> Option<i64> {
+    let between = |from: Timestamp, to: Timestamp| to.as_millis().saturating_sub(from.as_millis());
+    if database > after.plus(MOST_SKEW) {
+        Some(between(after, database))
+    } else if database < before.minus(MOST_SKEW) {
+        Some(between(before, database))
+    } else {
+        None
+    }
+}
+
 /// The time of the next check, in milliseconds.
 struct Watch(AtomicI64);
 
@@ -129,5 +176,33 @@ impl Watch {
 
     fn look_again(&self, at: Timestamp) {
         self.0.store(at.as_millis(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Timestamp, skew};
+
+    #[test]
+    fn clocks_may_differ_by_five_seconds_and_a_slow_answer_is_no_difference() {
+        for (before, database, after, expected) in [
+            (0, 0, 0, None),
+            (0, 5_000, 0, None),
+            (0, 5_001, 0, Some(5_001)),
+            (0, -5_000, 0, None),
+            (0, -5_001, 0, Some(-5_001)),
+            // The answer took a minute.
+            (0, 30_000, 60_000, None),
+            (0, 65_000, 60_000, None),
+            (0, 65_001, 60_000, Some(5_001)),
+            (0, -5_001, 60_000, Some(-5_001)),
+            // The clock of the node was set back meanwhile.
+            (60_000, 60_000, 50_000, Some(10_000)),
+            (i64::MIN, i64::MAX, i64::MIN, Some(i64::MAX)),
+        ] {
+            let at = Timestamp::from_millis;
+            let found = skew(at(before), at(database), at(after));
+            assert_eq!(found, expected, "{before} {database} {after}");
+        }
     }
 }

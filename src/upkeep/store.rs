@@ -3,7 +3,8 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter,
+    QuerySelect, Statement,
 };
 
 use super::entity::{ActiveModel, Column, Entity};
@@ -72,6 +73,24 @@ pub(super) async fn give_back<C: ConnectionTrait>(
     }
     update.exec(db).await?;
     Ok(())
+}
+
+/// Returns the time of the clock of the database.
+pub(super) async fn clock<C: ConnectionTrait>(db: &C) -> Result<Option<Timestamp>, DbErr> {
+    let backend = db.get_database_backend();
+    // Unix milliseconds. None of these depends on the time zone of the connection.
+    let text = match backend {
+        DbBackend::Postgres => {
+            "SELECT CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS bigint)"
+        }
+        DbBackend::MySql => {
+            "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000"
+        }
+        _ => "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS integer)",
+    };
+    let row = db.query_one_raw(Statement::from_string(backend, text)).await?;
+    let millis: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
+    Ok(millis.map(Timestamp::from_millis))
 }
 
 /// Returns when a run was last completed.

@@ -769,6 +769,20 @@ fn the_environment_sets_every_knob_it_names() {
     Portcullis::builder(nowhere()).config(config).build().expect("it can be built");
 }
 
+#[test]
+fn each_binding_has_a_word() {
+    for (word, binding) in [
+        ("off", Binding::Off),
+        ("log", Binding::Log),
+        ("step_up", Binding::StepUp),
+        ("suspect", Binding::Suspect),
+        ("end", Binding::End),
+    ] {
+        let config = from(&[("BINDING", word)]).expect("it is known");
+        assert_eq!(config.session.binding, binding, "{word}");
+    }
+}
+
 /// This is not a separate test. The next test starts it as a process with its own environment.
 #[test]
 #[ignore = "started by `variables_of_others_may_be_anything_and_ours_are_named`"]

@@ -291,7 +291,8 @@ on_every_database! {
         check(&answer, 401, "insufficient_user_authentication");
         assert_eq!(
             answer.headers["www-authenticate"],
-            "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", max_age=\"300\""
+            "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", \
+             acr_values=\"urn:portcullis:factor:password\", max_age=\"300\""
         );
         assert!(mail(&probe).await.is_empty());
         let proven = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;

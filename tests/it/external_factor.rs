@@ -443,14 +443,14 @@ on_every_database! {
             card.does(mode);
             for _ in 0..6 {
                 let refused = verify(&mut other, &answer).await;
-                check(&refused, 503, "factor_unavailable");
+                check(&refused, 503, "external_factor_unavailable");
                 assert!(refused.headers.contains_key("retry-after"));
                 assert!(!refused.text.contains("drawer"), "{}", refused.text);
             }
             let method = json!({ "method": "external" });
-            check(&session.post(AGAIN, method).await, 503, "factor_unavailable");
-            check(&step_up(&mut session, &answer).await, 503, "factor_unavailable");
-            check(&enrol(&mut member, &setting_up).await, 503, "factor_unavailable");
+            check(&session.post(AGAIN, method).await, 503, "external_factor_unavailable");
+            check(&step_up(&mut session, &answer).await, 503, "external_factor_unavailable");
+            check(&enrol(&mut member, &setting_up).await, 503, "external_factor_unavailable");
         }
         assert!(enrolled(&probe, &account).await.is_empty());
         assert_eq!(probe.number("SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_fail'").await, 0);

@@ -249,6 +249,7 @@ on_every_database! {
             assert!(challenge.contains("max_age=\"300\""), "{challenge}");
             assert!(!answer.headers().contains_key("set-cookie"), "the session is fine");
             assert_eq!(answer.json()["factors"], serde_json::json!(["password"]));
+            assert_eq!(answer.json()["acr_values"], "urn:portcullis:factor:password");
             assert_eq!(answer.json()["detail"], "prove again: password");
         }
         // A step-up does not help an account that lacks the permission.
@@ -353,7 +354,7 @@ on_every_database! {
                     let members = if layer.status() == 200 { Vec::new() } else {
                         let document = layer.json();
                         let members = document.as_object().expect("an object");
-                        members.keys().filter(|key| ["factors", "enrol", "max_age"].contains(&key.as_str())).cloned().collect()
+                        members.keys().filter(|key| ["acr_values", "factors", "enrol", "max_age"].contains(&key.as_str())).cloned().collect()
                     };
                     seen.insert((layer.status().as_u16(), members));
                 }
@@ -364,11 +365,65 @@ on_every_database! {
         for expected in [
             (200, known(&[])),
             (403, known(&[])),
-            (401, known(&["factors", "max_age"])),
+            (401, known(&["acr_values", "factors", "max_age"])),
             (401, known(&["enrol", "factors"])),
-            (401, known(&["factors"])),
+            (401, known(&["acr_values", "factors"])),
         ] {
             assert!(seen.contains(&expected), "{expected:?} is not in {seen:?}");
+        }
+    }
+
+    async fn a_step_up_names_the_factors_for_an_authorization_server(probe: Probe) {
+        use portcullis::Factor::{Passkey, Password, Totp};
+        const ERROR: &str = "Bearer error=\"insufficient_user_authentication\"";
+        let auth = &probe.rebuilt(|builder| builder.configure(|config| config.service.bearer = true));
+        let five = Duration::from_secs(300);
+        let rules = [
+            ("/factor", Requirement::factor(Totp)),
+            ("/recent-factor", Requirement::factor_within(Totp, five)),
+            ("/within", Requirement::within(five)),
+            ("/at-least", Requirement::at_least(Totp).expect("a second factor")),
+        ];
+        let mut app = Router::new();
+        for (path, rule) in rules {
+            app = app.route(path, get(|| async { "ok" }).layer(auth.require(rule)));
+        }
+        let app = app.layer(auth.layer());
+        let enrolled = account(&probe, "enrolled", &[]).await;
+        let accounts = auth.accounts();
+        accounts.set_enrolled_factors(enrolled.id(), [Totp, Passkey]).await.expect("they are set");
+        let enrolled = accounts.find(enrolled.id()).await.expect("it answers").expect("an account");
+        let none = account(&probe, "none", &[]).await;
+        let urn = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| format!("urn:portcullis:factor:{name}")).collect();
+            names.join(" ")
+        };
+        // What the answer names, and the maximum age.
+        let all = urn(&["password", "totp", "passkey"]);
+        for (account, path, values, age) in [
+            (&enrolled, "/factor", Some(urn(&["totp"])), None),
+            (&enrolled, "/recent-factor", Some(urn(&["totp"])), Some(300)),
+            (&enrolled, "/within", Some(all), Some(300)),
+            (&enrolled, "/at-least", Some(urn(&["totp", "passkey"])), None),
+            (&none, "/factor", None, None),
+            (&none, "/recent-factor", None, Some(300)),
+            (&none, "/within", Some(urn(&["password"])), Some(300)),
+        ] {
+            let client = auth.test().login_as(account).with_factors([(Password, five)]);
+            let answer = client.get(path).send(&app).await;
+            let what = format!("{path} {:?}", account.username());
+            assert_eq!(answer.status(), 401, "{what}");
+            let parameter = |name: &str, value: Option<String>| {
+                value.map_or_else(String::new, |value| format!(", {name}=\"{value}\""))
+            };
+            let values_told = parameter("acr_values", values.clone());
+            let age_told = parameter("max_age", age.map(|age: u64| age.to_string()));
+            let told = answer.headers()["www-authenticate"].to_str().expect("ASCII");
+            assert_eq!(told, format!("{ERROR}{values_told}{age_told}"), "{what}");
+            let body = answer.json();
+            let told = body.get("acr_values").map(|told| told.as_str().expect("a text").to_owned());
+            assert_eq!(told, values, "{what}");
+            assert_eq!(body.get("max_age").and_then(serde_json::Value::as_u64), age, "{what}");
         }
     }
 

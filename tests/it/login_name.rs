@@ -349,7 +349,8 @@ on_every_database! {
             assert_eq!((answer.status, answer.code().as_str()), (401, "insufficient_user_authentication"));
             assert_eq!(
                 answer.headers["www-authenticate"],
-                "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", max_age=\"300\""
+                "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", \
+             acr_values=\"urn:portcullis:factor:password\", max_age=\"300\""
             );
         }
         assert_eq!(names(&probe).await, ["alice", "alice@example.com", "second"]);

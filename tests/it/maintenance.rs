@@ -16,7 +16,9 @@ use portcullis::maintenance::MaintenanceReport;
 use portcullis::rate_limit::Quota;
 use portcullis::registration::Application;
 use portcullis::test_kit::StatementCounter;
-use portcullis::{ClientInfo, Config, Fault, PeerAddr, Portcullis, Secret};
+use portcullis::{
+    ClientInfo, Clock, Config, Fault, PeerAddr, Portcullis, Secret, SystemClock, Timestamp,
+};
 use portcullis_migration::{Migrator, MigratorTrait};
 use portcullis_test_needs::needs;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, Value};
@@ -123,7 +125,47 @@ async fn ask_from(app: &Router, source: &str, address: &str) -> Vec<u16> {
     statuses
 }
 
+/// The clock of a node, ahead of the real time by this many milliseconds.
+#[derive(Debug)]
+struct Ahead(i64);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(SystemClock.now().as_millis() + self.0)
+    }
+}
+
 on_every_database! {
+    async fn a_node_whose_clock_differs_from_that_of_the_database_tells_the_operator(probe: Probe) {
+        let found = |auth: &Portcullis| {
+            let found = auth.audit().into_iter().find(|found| found.code == "database_clock_skew");
+            found.map(|found| found.text)
+        };
+        let node = |ahead: i64| probe.rebuilt(|builder| builder.clock(Ahead(ahead)));
+        for (ahead, expected) in [
+            (0, None),
+            (60_000, Some("60 s ahead of")),
+            (-60_000, Some("60 s behind")),
+            (86_400_000, Some("86400 s ahead of")),
+        ] {
+            let auth = node(ahead);
+            assert_eq!(found(&auth), None);
+            auth.maintenance().run().await.expect("it runs");
+            let text = found(&auth);
+            assert_eq!(text.is_some(), expected.is_some(), "{ahead}: {text:?}");
+            let text = text.unwrap_or_default();
+            // A slow answer only makes the difference look smaller.
+            assert!(expected.is_none_or(|expected| {
+                let seconds = ahead.abs() / 1000;
+                let near = (seconds - 20..=seconds).map(|it| expected.replace(&seconds.to_string(), &it.to_string()));
+                near.into_iter().any(|near| text.contains(&near))
+            }), "{ahead}: {text}");
+        }
+        // A clock that a test moves is not the real time.
+        probe.auth.maintenance().run().await.expect("it runs");
+        assert_eq!(found(&probe.auth), None);
+    }
+
     async fn what_one_source_leaves_has_a_bound_for_each_minute(probe: Probe) {
         let smaller = |config: &mut portcullis::Config| {
             let many = |count: i64| u32::try_from(count).expect("a count");

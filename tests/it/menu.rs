@@ -246,7 +246,7 @@ on_every_database! {
         for (path, index) in [("/doc:delete", 6), ("/pay", 7), ("/vault", 8)] {
             let refused = browser.get(path).await.json();
             let answer = &body["answers"][index];
-            for member in ["code", "detail", "factors", "enrol", "max_age"] {
+            for member in ["code", "detail", "factors", "acr_values", "enrol", "max_age"] {
                 assert_eq!(answer.get(member), refused.get(member), "{path} {member}");
             }
         }

@@ -174,11 +174,13 @@ on_every_database! {
         check(&answer, 401, "insufficient_user_authentication");
         assert_eq!(
             answer.headers["www-authenticate"],
-            "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", max_age=\"300\""
+            "Cookie cookie-name=\"__Host-session\", error=\"insufficient_user_authentication\", \
+             acr_values=\"urn:portcullis:factor:password\", max_age=\"300\""
         );
         assert_eq!(answer.cookie(), None, "the session is fine");
         let members = (&answer.json()["factors"], &answer.json()["max_age"]);
         assert_eq!(members, (&json!(["password"]), &json!(300)));
+        assert_eq!(answer.json()["acr_values"], "urn:portcullis:factor:password");
         assert_eq!(hash(&probe, "alice").await, before);
         let body = json!({ "password": PASSWORD });
         assert_eq!(browser.post("/auth/reauthenticate", body).await.status, 200);

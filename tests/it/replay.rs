@@ -325,6 +325,7 @@ on_every_database! {
         for (binding, status, event, noted) in [
             (Binding::Off, 200, shared, 0),
             (Binding::Log, 200, shared, 1),
+            (Binding::StepUp, 200, shared, 1),
             (Binding::Suspect, 401, "session_suspicious", 1),
             (Binding::End, 401, shared, 1),
         ] {

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::get;
 use portcullis::config::Binding;
 use portcullis::port::{HookFuture, SessionReplaced};
-use portcullis::{Portcullis, SessionId};
+use portcullis::{Factor, Identity, Portcullis, Rejection, Requirement, SessionId};
 use reqwest::Method;
 use sea_orm::{DatabaseTransaction, TransactionTrait};
 use serde_json::{Value, json};
@@ -14,6 +16,68 @@ use crate::on_every_database;
 use crate::support::browser::{Answer, send};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
+use crate::totp;
+
+const FIREFOX: &str = "Firefox/141";
+const CURL: &str = "curl/8";
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Sends a request of this browser family. The browser keeps the cookies of the answer.
+async fn from(
+    browser: &mut Browser,
+    agent: &str,
+    (method, path): (Method, &str),
+    body: Option<Value>,
+) -> Answer {
+    let mut request = browser.request(method, path).header("user-agent", agent);
+    if let Some(body) = &body {
+        request = request.json(body);
+    }
+    browser.send(request).await
+}
+
+/// Returns the status and the factors that are asked for, in the order of `/fresh`, `/password` and
+/// `/totp`.
+async fn asked(browser: &Browser, agent: &str) -> [(u16, Value); 3] {
+    let mut asked = Vec::new();
+    for path in ["/fresh", "/password", "/totp"] {
+        let answer = from(&mut browser.clone(), agent, (Method::GET, path), None).await;
+        if answer.status != 200 {
+            assert_eq!(answer.code(), "insufficient_user_authentication", "{}", answer.text);
+        }
+        let factors =
+            if answer.status == 200 { json!(null) } else { answer.json()["factors"].clone() };
+        asked.push((answer.status, factors));
+    }
+    asked.try_into().expect("three answers")
+}
+
+/// Serves the routes of the probe, and some that ask for factors.
+async fn asking_for_factors(auth: &Portcullis) -> Browser {
+    let fresh = Requirement::within(5 * MINUTE);
+    let guarded = |path: &str, rule: Requirement| -> Router {
+        Router::new().route(path, get(async || "ok")).route_layer(auth.require(rule))
+    };
+    let rule = fresh.clone();
+    let later = async move |auth: Portcullis, identity: Identity| {
+        let identity = auth.recheck(&identity).await?;
+        Ok::<_, Rejection>(identity.meets(&rule).to_string())
+    };
+    let router = guarded("/fresh", fresh)
+        .merge(guarded("/password", Requirement::factor(Factor::Password)))
+        .merge(guarded("/totp", Requirement::factor(Factor::Totp)))
+        .route("/later", get(later))
+        .nest("/own", portcullis::own_account::routes(auth))
+        .merge(app(auth));
+    Browser::new(serve(router.layer(auth.layer())).await)
+}
+
+async fn log_in(browser: &mut Browser, agent: &str, name: &str) -> Answer {
+    let body = json!({ "login": name, "password": PASSWORD });
+    let answer = from(browser, agent, (Method::POST, "/auth/login"), Some(body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer
+}
 
 async fn id_of(browser: &mut Browser) -> SessionId {
     browser.get("/session-id").await.text.parse().expect("an id")
@@ -255,5 +319,123 @@ on_every_database! {
         let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'session_suspicious' \
                       AND detail = 'source_changed'";
         assert_eq!(probe.number(events).await, 1);
+    }
+
+    async fn a_session_that_moves_goes_on_but_must_prove_a_factor_again(probe: Probe) {
+        let probe = probe.configured(|config| config.session.binding = Binding::StepUp);
+        probe.register("alice").await;
+        let mut owner = asking_for_factors(&probe.auth).await;
+        log_in(&mut owner, FIREFOX, "alice").await;
+        let events = async || {
+            let events = "SELECT COUNT(*) FROM auth_event WHERE kind = 'session_source_changed'";
+            probe.number(events).await
+        };
+        let met = (200, json!(null));
+        let password = (401, json!(["password"]));
+        let no_totp = (401, json!([]));
+        assert_eq!(asked(&owner, FIREFOX).await, [met.clone(), met.clone(), no_totp.clone()]);
+        assert_eq!(asked(&owner, "Firefox/142").await[0], met, "an update");
+        assert_eq!(events().await, 0);
+
+        // The same cookie from elsewhere.
+        let mut moved = owner.clone();
+        assert_eq!(from(&mut moved, CURL, (Method::GET, "/me"), None).await.status, 200);
+        assert_eq!(asked(&moved, CURL).await, [password.clone(), password.clone(), no_totp.clone()]);
+        let session = from(&mut moved, CURL, (Method::GET, "/auth/session"), None).await;
+        assert_eq!((session.status, &session.json()["factors"]), (200, &json!([])));
+        assert_eq!(from(&mut moved, CURL, (Method::GET, "/later"), None).await.text, "false");
+        for (method, path, body) in [
+            (Method::PUT, "/auth/password", Some(json!({ "new_password": "another password" }))),
+            (Method::POST, "/auth/email", Some(json!({ "email": "thief@example.com" }))),
+            (Method::POST, "/auth/totp", Some(json!({ "name": "phone" }))),
+            (Method::DELETE, "/own/account", None),
+        ] {
+            let answer = from(&mut moved, CURL, (method, path), body).await;
+            let code = "insufficient_user_authentication";
+            assert_eq!((answer.status, answer.code().as_str()), (401, code), "{path}");
+            assert_eq!(answer.json()["factors"], json!(["password"]), "{path}");
+        }
+        assert_eq!(events().await, 1, "once for a source");
+        // Nothing has changed where the session began.
+        assert_eq!(asked(&owner, FIREFOX).await[0], met);
+        assert_eq!(from(&mut owner, FIREFOX, (Method::GET, "/later"), None).await.text, "true");
+
+        let prove = async |browser: &mut Browser, agent: &str, password: &str| {
+            let body = Some(json!({ "password": password }));
+            from(browser, agent, (Method::POST, "/auth/reauthenticate"), body).await
+        };
+        assert_eq!(prove(&mut moved, CURL, "a wrong password").await.code(), "wrong_password");
+        assert_eq!(asked(&moved, CURL).await[0], password);
+        let proved = prove(&mut moved, CURL, PASSWORD).await;
+        assert_eq!(proved.status, 200, "{}", proved.text);
+        // The new session belongs to the new source.
+        assert_eq!(asked(&moved, CURL).await, [met.clone(), met.clone(), no_totp.clone()]);
+        assert_eq!(from(&mut moved, CURL, (Method::GET, "/later"), None).await.text, "true");
+        assert_eq!(events().await, 1);
+        assert_eq!(from(&mut moved.clone(), FIREFOX, (Method::GET, "/me"), None).await.status, 200);
+        assert_eq!(asked(&moved, FIREFOX).await, [password.clone(), password, no_totp]);
+        assert_eq!(events().await, 2, "another session");
+        let change = json!({ "new_password": "another long password" });
+        let changed = from(&mut moved, CURL, (Method::PUT, "/auth/password"), Some(change)).await;
+        assert_eq!(changed.status, 200, "{}", changed.text);
+    }
+
+    async fn only_what_was_proved_at_the_new_source_counts_there(probe: Probe) {
+        let probe = probe.configured(|config| config.session.binding = Binding::StepUp);
+        let (_, _, secret) = totp::person(&probe, "alice").await;
+        let mut browser = asking_for_factors(&probe.auth).await;
+        let met = (200, json!(null));
+        let needs = |factor: &str| (401, json!([factor]));
+        let send_code = async |browser: &mut Browser, agent: &str, path: &str| {
+            let body = json!({ "code": totp::code(&probe, &secret) });
+            let answer = from(browser, agent, (Method::POST, path), Some(body)).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            probe.clock.advance(totp::STEP);
+        };
+        const VERIFY: &str = "/auth/second-factor/verify";
+        const AGAIN: &str = "/auth/reauthenticate";
+
+        // A sign-in that does not move has both factors.
+        log_in(&mut browser, FIREFOX, "alice").await;
+        send_code(&mut browser, FIREFOX, VERIFY).await;
+        assert_eq!(asked(&browser, FIREFOX).await, [met.clone(), met.clone(), met.clone()]);
+
+        // The password alone does not bring the old code along.
+        let mut moved = browser.clone();
+        assert_eq!(asked(&moved, CURL).await[1..], [needs("password"), needs("totp")]);
+        let body = Some(json!({ "password": PASSWORD }));
+        let proved = from(&mut moved, CURL, (Method::POST, AGAIN), body).await;
+        assert_eq!(proved.status, 200, "{}", proved.text);
+        assert_eq!(asked(&moved, CURL).await, [met.clone(), met.clone(), needs("totp")]);
+        send_code(&mut moved, CURL, AGAIN).await;
+        assert_eq!(asked(&moved, CURL).await, [met.clone(), met.clone(), met.clone()]);
+
+        // A sign-in that moves before its second step goes on, without its password.
+        let mut pending = browser.stranger();
+        let answer = log_in(&mut pending, FIREFOX, "alice").await;
+        assert_eq!(answer.json()["result"], "second_factor_required");
+        let methods = from(&mut pending, CURL, (Method::GET, "/auth/second-factor"), None).await;
+        assert_eq!(methods.json()["methods"], json!([{ "method": "totp" }]), "{}", methods.text);
+        send_code(&mut pending, CURL, VERIFY).await;
+        assert_eq!(asked(&pending, CURL).await, [met.clone(), needs("password"), met]);
+    }
+
+    async fn a_sign_in_that_moves_sets_no_new_password(probe: Probe) {
+        let probe = probe.configured(|config| config.session.binding = Binding::StepUp);
+        let alice = probe.register("alice").await;
+        probe.auth.accounts().require_password_change(alice.id()).await.expect("it is required");
+        let mut browser = asking_for_factors(&probe.auth).await;
+        let answer = log_in(&mut browser, FIREFOX, "alice").await;
+        assert_eq!(answer.json()["result"], "password_change_required");
+        let set = async |browser: &mut Browser, agent: &str| {
+            let body = Some(json!({ "new_password": "another long password" }));
+            from(browser, agent, (Method::PUT, "/auth/password"), body).await
+        };
+        let refused = set(&mut browser.clone(), CURL).await;
+        let code = "insufficient_user_authentication";
+        assert_eq!((refused.status, refused.code().as_str()), (401, code));
+        let told = refused.json();
+        assert_eq!((&told["factors"], told.get("acr_values")), (&json!([]), None), "{told}");
+        assert_eq!(set(&mut browser, FIREFOX).await.status, 200);
     }
 }

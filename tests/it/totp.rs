@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use portcullis::account::NewAccount;
+use portcullis::base::clock::MockClock;
 use portcullis::identity::owner::{AccountOwner, Factors};
 use portcullis::login::{Credentials, LoginOutcome};
 use portcullis::second_factor::{FactorCode, SecondFactorError};
@@ -12,14 +13,15 @@ use portcullis::{
     Account, ClientInfo, Factor, Identity, MessageKind, PendingSession, Portcullis, Problem,
     Secret, Timestamp,
 };
+use portcullis_test_needs::needs;
 use serde_json::{Value, json};
 use sha1::Sha1;
 
 use crate::on_every_database;
 use crate::sent_code::prove_mailbox;
-use crate::support::browser::Answer;
+use crate::support::browser::{Answer, send};
 use crate::support::call::{cookie_of, extracted};
-use crate::support::{Browser, PASSWORD, Probe};
+use crate::support::{Backend, Browser, PASSWORD, Probe, needed};
 
 pub(crate) const STEP: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -122,6 +124,66 @@ pub(crate) async fn owner(auth: &Portcullis, account: &Account) -> AccountOwner<
     identity.owner().expect("it has no ceiling")
 }
 
+/// The time as a `Date` header shows it.
+fn httpdate(at: Timestamp) -> String {
+    let at = time::OffsetDateTime::from_unix_timestamp(at.as_secs()).expect("a time");
+    let format = time::macros::format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    at.format(format).expect("a text")
+}
+
+/// The codes are those of the program `oathtool`, which knows nothing of portcullis.
+#[needs("PORTCULLIS_TEST_OATHTOOL")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oathtool_shows_our_codes() {
+    use portcullis::config::TotpAlgorithm::{Sha1, Sha256, Sha512};
+
+    crate::support::probe::run(Backend::Sqlite, async |probe: Probe| {
+        let client = ClientInfo::default();
+        let oathtool = needed("PORTCULLIS_TEST_OATHTOOL");
+        for algorithm in [Sha1, Sha256, Sha512] {
+            for (digits, seconds) in [(6, 30), (6, 60), (7, 30), (7, 60), (8, 30), (8, 60)] {
+                let auth = probe.rebuilt(|builder| {
+                    builder.configure(|config| {
+                        config.totp.algorithm = algorithm;
+                        config.totp.digits = digits;
+                        config.totp.period = Duration::from_secs(seconds);
+                    })
+                });
+                let what = format!("{algorithm:?} {digits} {seconds}");
+                let name = what.to_lowercase().replace(' ', "-");
+                let account = auth.accounts().create(NewAccount::username(name)).await;
+                let owner = owner(&auth, &account.expect("made")).await;
+                let new = auth.totp().start(&owner, "phone", &client).await.expect("it is started");
+                let shown_at = |at: Timestamp| {
+                    let output = std::process::Command::new(&oathtool)
+                        .arg(format!("--totp={}", algorithm.as_str()))
+                        .args(["--base32", "--digits", &digits.to_string()])
+                        .args(["--time-step-size", &format!("{seconds}s")])
+                        .args(["--now", &format!("@{}", at.as_secs()), new.secret()])
+                        .output()
+                        .expect("oathtool runs");
+                    let error = String::from_utf8_lossy(&output.stderr);
+                    assert!(output.status.success(), "{what}: {error}");
+                    String::from_utf8(output.stdout).expect("a text").trim().to_owned()
+                };
+                let now = probe.auth_now();
+                let far = shown_at(now.minus(Duration::from_secs(3 * seconds)));
+                let refused = auth.totp().confirm(&owner, new.id(), &far, &client).await;
+                assert!(matches!(refused, Err(TotpError::WrongCode)), "{what}: {refused:?}");
+                let right = shown_at(now);
+                assert_eq!(right.len(), digits as usize, "{what}");
+                let issued = auth.totp().confirm(&owner, new.id(), &right, &client).await;
+                assert!(issued.is_ok(), "{what}: {issued:?}");
+                // The next ones are other times.
+                probe.clock.advance(Duration::from_secs(7 * 24 * 60 * 60 + 17));
+            }
+        }
+    })
+    .await;
+}
+
 on_every_database! {
     async fn an_authenticator_is_a_factor_from_its_first_code_on(probe: Probe) {
         let account = probe.register_with_email("alice", "alice@example.com").await;
@@ -195,6 +257,74 @@ on_every_database! {
         let next = code_at(&secret, probe.auth_now().plus(STEP));
         assert_eq!(verify(&mut other, &next).await.status, 200);
         assert_eq!(other.get("/me").await.status, 200);
+    }
+
+    async fn a_node_whose_clock_is_a_step_ahead_blocks_the_others_for_one_step(probe: Probe) {
+        let (_, _, secret) = person(&probe, "alice").await;
+        let ahead = MockClock::at(probe.auth_now().plus(STEP));
+        let fast = probe.rebuilt(|builder| builder.clock(ahead.clone()));
+        let slow = &probe.auth;
+        let client = ClientInfo::default();
+        let try_at = async |node: &Portcullis, code: &str| {
+            let waiting = pending(node, "alice").await;
+            match node.second_factor().verify(&waiting, FactorCode::totp(code), &client).await {
+                Ok(verified) => {
+                    assert!(matches!(verified.outcome, LoginOutcome::Session(_)), "{verified:?}");
+                    true
+                }
+                Err(SecondFactorError::WrongCode) => false,
+                Err(other) => panic!("{other:?}"),
+            }
+        };
+        let shown_at = |clock: &MockClock| code_at(&secret, portcullis::Clock::now(clock));
+        let own = shown_at(&probe.clock);
+        let used = shown_at(&ahead);
+        assert!(try_at(&fast, &used).await);
+        // Neither the code that was used nor an older one is accepted, on any node.
+        for node in [slow, &fast] {
+            for code in [&used, &own] {
+                assert!(!try_at(node, code).await);
+            }
+        }
+        let move_on = || {
+            probe.clock.advance(STEP);
+            ahead.advance(STEP);
+        };
+        move_on();
+        // The next code of the same app is accepted, first by the slow node, then by the fast one.
+        assert!(try_at(slow, &shown_at(&ahead)).await);
+        move_on();
+        assert!(try_at(&fast, &shown_at(&ahead)).await);
+        move_on();
+        assert!(try_at(slow, &shown_at(&ahead)).await);
+    }
+
+    async fn a_client_does_not_choose_the_time_of_a_code(probe: Probe) {
+        let (_, browser, secret) = person(&probe, "alice").await;
+        let then = probe.auth_now().minus(10 * STEP);
+        let (old, seconds) = (code_at(&secret, then), then.as_secs().to_string());
+        let mut waiting = browser.stranger();
+        waiting.login("alice", PASSWORD).await;
+        const VERIFY: &str = "/auth/second-factor/verify";
+        let date = httpdate(then);
+        for (path, browser) in [(VERIFY, &waiting), ("/auth/reauthenticate", &browser)] {
+            let request = browser.request(reqwest::Method::POST, path).json(&json!({ "code": old }));
+            let request = request.header("date", &date).header("x-time", &seconds);
+            check(&send(request.header("x-timestamp", &seconds)).await, 403, "wrong_code");
+            // A member that the route does not know is refused before the code is compared.
+            let body = json!({ "code": old, "time": then.as_secs() });
+            let request = browser.request(reqwest::Method::POST, path).json(&body);
+            check(&send(request).await, 400, "invalid_body");
+            let address = format!("{path}?time={seconds}");
+            let request = browser.request(reqwest::Method::POST, &address);
+            check(&send(request.json(&json!({ "code": old }))).await, 403, "wrong_code");
+        }
+        // With the same headers, the code of the present time is right.
+        let body = json!({ "code": code(&probe, &secret) });
+        let request = waiting.request(reqwest::Method::POST, VERIFY).json(&body);
+        let request = request.header("date", &date).header("x-time", &seconds);
+        let answer = send(request.header("x-timestamp", &seconds)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
     }
 
     async fn of_many_confirmations_with_one_code_one_succeeds(probe: Probe) {

@@ -47,7 +47,8 @@ on_every_database! {
             let old = auth.test().login_as(&alice).with_factors([(Factor::Password, FIVE_MINUTES)]);
             let answer = old.get("/fresh").send(&app).await;
             let told = answer.headers()["www-authenticate"].to_str().expect("it is ASCII");
-            let error = "error=\"insufficient_user_authentication\", max_age=\"300\"";
+            let error = "error=\"insufficient_user_authentication\", \
+                         acr_values=\"urn:portcullis:factor:password\", max_age=\"300\"";
             assert_eq!(told, format!("{scheme}{separator}{error}"));
         }
     }

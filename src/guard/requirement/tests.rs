@@ -43,6 +43,7 @@ fn with_factors(enrolled: &[Factor]) -> Identity {
         idle: minutes(60),
         persistent: true,
         factors: PassedFactors::one(Factor::Password, NOW.minus(minutes(10))),
+        proved_elsewhere: None,
         ceiling: None,
         address: None,
         user_agent: None,

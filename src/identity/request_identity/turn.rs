@@ -244,13 +244,24 @@ impl RequestIdentity {
                 })?;
                 Ok(Some(Ended::Suspicious))
             }
-            Binding::Log if kind == EventKind::SessionShared => {
+            Binding::Log | Binding::StepUp if kind == EventKind::SessionShared => {
                 // Rare and worth keeping: it is recorded in the audit log, once per generation and
                 // process.
                 let seen = (state.id, state.generation);
                 let shared = &self.resolver.shared;
                 if shared.get(&seen).is_none() {
                     shared.insert(seen, ());
+                    transaction!(context.db(), |txn| {
+                        Ok::<_, Fault>(audit_log::record(txn, &event).await?)
+                    })?;
+                }
+                Ok(None)
+            }
+            Binding::StepUp => {
+                let from = (state.id, ClientMark::of(self.client()).network);
+                let known = &self.resolver.must_step_up;
+                if known.get(&from).is_none() {
+                    known.insert(from, ());
                     transaction!(context.db(), |txn| {
                         Ok::<_, Fault>(audit_log::record(txn, &event).await?)
                     })?;
