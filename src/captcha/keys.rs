@@ -70,3 +70,26 @@ impl Workers {
         done.await.map_err(|died| Fault::Internal(died.to_string().into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use sea_orm::DatabaseConnection;
+
+    use super::Workers;
+    use crate::base::secret::Secret;
+    use crate::handle::Portcullis;
+
+    /// Everything else of this runtime runs on the thread of the test.
+    #[tokio::test(flavor = "current_thread")]
+    async fn slow_work_runs_on_a_thread_that_serves_no_requests() {
+        let auth = Portcullis::builder(DatabaseConnection::default()).secret(Secret::generate());
+        let auth = auth.build().expect("the configuration is right");
+        let here = thread::current().id();
+        let other = tokio::spawn(async { thread::current().id() });
+        assert_eq!(other.await.expect("no panic"), here);
+        let there = Workers::run(auth.context(), || thread::current().id()).await;
+        assert_ne!(there.expect("there is a place"), here);
+    }
+}

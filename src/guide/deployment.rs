@@ -27,6 +27,7 @@
 //! | addresses that accounts have left | 30 days |
 //! | [trusted devices](crate::trusted_device): without it, their next sign-in asks for the second factor | 30 days (`trusted_device.lifetime`) |
 //! | known devices: without it, people who have not signed in since count as new on their device | 180 days (`attempts.device_lifetime`) |
+//! | [trusted devices](crate::trusted_device): without it, the next sign-in asks for the second factor again. A use moves the device to the new secret | 30 days (`trusted_device.lifetime`) |
 //! | seeds of [authenticators](crate::totp): maintenance encrypts them again, and so does a use | until the next [maintenance](crate::maintenance) |
 //! | [recovery codes](crate::recovery_code): they are digested with the secret of their time | until their owners have made new ones |
 //!

@@ -27,8 +27,8 @@ pub struct OldSecret {
 
 impl Maintenance<'_> {
     /// Returns what is left under each secret that is not the newest one, so that you know when an old
-    /// one can be removed. It does not count what expires by itself: sessions, known devices, codes and
-    /// links. See [deployment](crate::guide::deployment).
+    /// one can be removed. It does not count what expires by itself: sessions, known and trusted devices,
+    /// codes and links. See [deployment](crate::guide::deployment).
     ///
     /// # Errors
     /// An outage.

@@ -41,12 +41,14 @@ pub(super) fn kinds() -> BTreeSet<String> {
         Kind::Application(_) => "app".to_owned(),
     });
     let factors = Factor::ALL.iter().filter_map(|factor| match factor {
-        Factor::Password | Factor::Totp | Factor::RecoveryCode => Some(factor.as_str().to_owned()),
+        Factor::Password | Factor::Totp | Factor::RecoveryCode | Factor::External => {
+            Some(factor.as_str().to_owned())
+        }
         // Codes that are sent are of the kind `factor_code`.
         Factor::MailedCode | Factor::TextedCode => None,
-        // The application checks them.
-        Factor::Passkey | Factor::External => None,
+        // It has no route here, so the application checks it.
+        Factor::Passkey => None,
     });
-    let others = ["app", "captcha"].map(str::to_owned);
+    let others = ["app", "captcha", "page", "trusted_device"].map(str::to_owned);
     tokens.chain(outstanding).chain(factors).chain(others).collect()
 }

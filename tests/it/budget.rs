@@ -15,7 +15,9 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::external_factor::{self, enrol, member, waiting, with_card};
 use crate::on_every_database;
+use crate::sent_code::prove_mailbox;
 use crate::support::browser::COOKIE;
 use crate::support::database::{connect, drop_fresh, fresh};
 use crate::support::probe::{app, serve};
@@ -438,6 +440,63 @@ on_every_database! {
             ("ask", 202, 11),
             ("confirm", 200, 20),
             ("undo", 204, 23),
+        ];
+        assert_eq!(costs, expected);
+    }
+
+    async fn a_factor_of_the_application_costs_what_this_table_says(probe: Probe) {
+        let (probe, _) = with_card(probe, |_| {});
+        let (_, mut browser) = member(&probe, "alice").await;
+        prove_mailbox(&probe, &mut browser).await;
+        assert_eq!(browser.get("/me").await.status, 200, "its grants are in memory");
+        let mut costs: Vec<(&str, u16, usize)> = Vec::new();
+        macro_rules! costs {
+            ($what:literal, $work:expr) => {{
+                let (answer, statements) = probe.statements($work).await;
+                costs.push(($what, answer.status, statements));
+                answer
+            }};
+        }
+        macro_rules! asks {
+            ($what:literal, $browser:expr, $path:expr) => {{
+                let answer = costs!($what, $browser.post($path, json!({ "method": "external" })));
+                format!("answer of cell {}", answer.json()["challenge"]["cell"])
+            }};
+        }
+        let code = asks!("ask to set it up", browser, "/card/challenge");
+        costs!("set up, wrong code", enrol(&mut browser, "wrong"));
+        costs!("set up", enrol(&mut browser, &code));
+        costs!("set up again", enrol(&mut browser, &code));
+        probe.clock.advance(MINUTE);
+        let mut waits = waiting(&browser, "alice").await;
+        costs!("methods", waits.get("/auth/second-factor"));
+        let code = asks!("ask in a sign-in", waits, "/auth/second-factor/challenge");
+        costs!("sign in, wrong code", external_factor::verify(&mut waits, "wrong"));
+        costs!("sign in", external_factor::verify(&mut waits, &code));
+        probe.clock.advance(6 * MINUTE);
+        assert_eq!(browser.get("/me").await.status, 200);
+        costs!("remove, too late", browser.delete("/card"));
+        let code = asks!("ask for a step-up", browser, "/auth/reauthenticate/challenge");
+        costs!("step-up, wrong code", external_factor::step_up(&mut browser, "wrong"));
+        costs!("step-up", external_factor::step_up(&mut browser, &code));
+        costs!("remove", browser.delete("/card"));
+        costs!("remove again", browser.delete("/card"));
+        let expected = [
+            ("ask to set it up", 202, 7),
+            ("set up, wrong code", 403, 9),
+            // Ends all codes, links and other sessions of the account, and tells the owner.
+            ("set up", 200, 26),
+            ("set up again", 409, 2),
+            ("methods", 200, 1),
+            ("ask in a sign-in", 202, 7),
+            ("sign in, wrong code", 403, 8),
+            ("sign in", 200, 17),
+            ("remove, too late", 401, 1),
+            ("ask for a step-up", 202, 7),
+            ("step-up, wrong code", 403, 8),
+            ("step-up", 200, 12),
+            ("remove", 200, 11),
+            ("remove again", 409, 3),
         ];
         assert_eq!(costs, expected);
     }

@@ -10,8 +10,8 @@ use portcullis::config::{
 };
 use portcullis::rate_limit::Quota;
 use portcullis::{
-    Config, ConfigError, ConfigErrors, ForwardedHeader, PeerAddr, Portcullis, Secret, SecretError,
-    SigningKey, TrustedProxies,
+    Config, ConfigError, ConfigErrors, Factor, ForwardedHeader, PeerAddr, Portcullis, Secret,
+    SecretError, SigningKey, TrustedProxies,
 };
 use sea_orm::DatabaseConnection;
 
@@ -110,6 +110,102 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             "totp.issuer",
             |c| c.totp.issuer = Some("shop:berlin".into()),
             |c| c.totp.issuer = Some("Shop & Co".into()),
+        ),
+        (
+            "factor.mailed_code_after_reset",
+            |c| c.factor.mailed_code_after_reset = 30 * DAY + Duration::from_millis(1),
+            |c| c.factor.mailed_code_after_reset = 30 * DAY,
+        ),
+        (
+            "factor.least",
+            |c| c.factor.least = Factor::Password,
+            |c| c.factor.least = Factor::MailedCode,
+        ),
+        (
+            "factor.least",
+            |c| c.factor.least = Factor::RecoveryCode,
+            |c| c.factor.least = Factor::Passkey,
+        ),
+        (
+            "factor.least",
+            |c| c.factor.least = Factor::External,
+            |c| c.factor.least = Factor::TextedCode,
+        ),
+        (
+            "factor.grace",
+            |c| c.factor.grace = 90 * DAY + Duration::from_millis(1),
+            |c| c.factor.grace = 90 * DAY,
+        ),
+        ("factor.challenges", |c| c.factor.challenges.count = 0, |c| c.factor.challenges.count = 1),
+        (
+            "factor.challenges",
+            |c| c.factor.challenges = Quota::new(10, Duration::ZERO),
+            |c| c.factor.challenges = Quota::new(10, Duration::from_millis(1)),
+        ),
+        (
+            "factor.challenges",
+            |c| c.factor.challenges = Quota::new(10, DAY + Duration::from_millis(1)),
+            |c| c.factor.challenges = Quota::new(10, DAY),
+        ),
+        (
+            "factor.external_timeout",
+            |c| c.factor.external_timeout = Duration::ZERO,
+            |c| c.factor.external_timeout = Duration::from_millis(1),
+        ),
+        (
+            "factor.external_timeout",
+            |c| c.factor.external_timeout = Duration::from_millis(60_001),
+            |c| c.factor.external_timeout = Duration::from_secs(60),
+        ),
+        (
+            "trusted_device.lifetime",
+            |c| c.trusted_device.lifetime = HOUR - Duration::from_millis(1),
+            |c| c.trusted_device.lifetime = HOUR,
+        ),
+        (
+            "trusted_device.lifetime",
+            |c| c.trusted_device.lifetime = 90 * DAY + Duration::from_millis(1),
+            |c| c.trusted_device.lifetime = 90 * DAY,
+        ),
+        (
+            "trusted_device.max_per_account",
+            |c| c.trusted_device.max_per_account = 0,
+            |c| c.trusted_device.max_per_account = 1,
+        ),
+        (
+            "trusted_device.max_per_account",
+            |c| c.trusted_device.max_per_account = 101,
+            |c| c.trusted_device.max_per_account = 100,
+        ),
+        (
+            "account_recovery.delay",
+            |c| c.account_recovery.delay = HOUR - Duration::from_millis(1),
+            |c| c.account_recovery.delay = HOUR,
+        ),
+        (
+            "account_recovery.delay",
+            |c| c.account_recovery.delay = 30 * DAY + Duration::from_millis(1),
+            |c| c.account_recovery.delay = 30 * DAY,
+        ),
+        (
+            "account_recovery.open_for",
+            |c| c.account_recovery.open_for = HOUR - Duration::from_millis(1),
+            |c| c.account_recovery.open_for = HOUR,
+        ),
+        (
+            "account_recovery.open_for",
+            |c| c.account_recovery.open_for = 90 * DAY + Duration::from_millis(1),
+            |c| c.account_recovery.open_for = 90 * DAY,
+        ),
+        (
+            "account_recovery.link_lifetime",
+            |c| c.account_recovery.link_lifetime = Duration::from_millis(599_999),
+            |c| c.account_recovery.link_lifetime = Duration::from_secs(600),
+        ),
+        (
+            "account_recovery.link_lifetime",
+            |c| c.account_recovery.link_lifetime = 7 * DAY + Duration::from_millis(1),
+            |c| c.account_recovery.link_lifetime = 7 * DAY,
         ),
         ("totp.digits", |c| c.totp.digits = 5, |c| c.totp.digits = 8),
         ("totp.digits", |c| c.totp.digits = 9, |c| c.totp.digits = 6),
@@ -696,6 +792,9 @@ fn the_environment_sets_every_knob_it_names() {
         ("NO_STORE", "false"),
         ("STEP_UP_PAGE", "/again"),
         ("MEMBERSHIP_SOURCE_TIMEOUT", "7s"),
+        ("TOTP_ISSUER", "Shop & Co"),
+        ("TRUSTED_DEVICES", "true"),
+        ("TRUSTED_DEVICE_LIFETIME", "14d"),
         ("DATABASE_TIMEOUT", "3s"),
         ("DATABASE_WRITERS", "3"),
         ("DATABASE_HOOK_TIMEOUT", "7s"),
@@ -716,6 +815,9 @@ fn the_environment_sets_every_knob_it_names() {
     ])
     .expect("all of them are known");
     assert_eq!(config.permission.source_timeout, Duration::from_secs(7));
+    assert_eq!(config.totp.issuer.as_deref(), Some("Shop & Co"));
+    assert!(config.trusted_device.enabled);
+    assert_eq!(config.trusted_device.lifetime, Duration::from_secs(14 * 24 * 3600));
     assert_eq!(config.keys.secrets.len(), 2);
     let service = &config.service;
     assert_eq!(service.public_url.as_deref(), Some("https://example.com"));

@@ -20,7 +20,7 @@ use portcullis::rate_limit::Quota;
 use portcullis::second_factor::{FactorCode, FactorOwner, SecondFactorError};
 use portcullis::{
     Account, AccountId, ClientInfo, Factor, MessageKind, PendingSession, Portcullis, Problem,
-    Refusal, Rejection,
+    Refusal, Rejection, Secret,
 };
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ enum Mode {
 
 /// A card of the application.
 #[derive(Clone, Default)]
-struct Card(Arc<Mutex<Seen>>);
+pub(crate) struct Card(Arc<Mutex<Seen>>);
 
 /// Ends the challenges of an account in a transaction of the application.
 struct Replacing {
@@ -152,7 +152,7 @@ impl ExternalFactor for Card {
 }
 
 /// The pages of the application on which a card is set up and removed.
-fn pages(auth: &Portcullis) -> Router {
+pub(crate) fn card_pages(auth: &Portcullis) -> Router {
     async fn ask(
         auth: Portcullis,
         owner: FactorOwner,
@@ -179,15 +179,17 @@ fn pages(auth: &Portcullis) -> Router {
         let issued = auth.second_factor().remove_external(&owner, &client).await?;
         Ok((issued, "removed").into_response())
     }
-    let pages = Router::new()
+    Router::new()
         .route("/card", post(enrol).delete(remove))
         .route("/card/challenge", post(ask))
-        .layer(auth.layer());
-    app(auth).merge(pages)
+        .layer(auth.layer())
 }
 
 /// The probe with a card.
-fn with_card(mut probe: Probe, change: impl FnOnce(&mut portcullis::Config)) -> (Probe, Card) {
+pub(crate) fn with_card(
+    mut probe: Probe,
+    change: impl FnOnce(&mut portcullis::Config),
+) -> (Probe, Card) {
     let card = Card::default();
     let port = card.clone();
     probe.auth = probe
@@ -196,11 +198,11 @@ fn with_card(mut probe: Probe, change: impl FnOnce(&mut portcullis::Config)) -> 
 }
 
 async fn browser(probe: &Probe) -> Browser {
-    Browser::new(serve(pages(&probe.auth)).await)
+    Browser::new(serve(app(&probe.auth).merge(card_pages(&probe.auth))).await)
 }
 
 /// An account with a proved address and no second factor, and its browser.
-async fn member(probe: &Probe, name: &str) -> (Account, Browser) {
+pub(crate) async fn member(probe: &Probe, name: &str) -> (Account, Browser) {
     let account = probe.register_with_email(name, &format!("{name}@example.com")).await;
     probe.auth.accounts().verify(account.id()).await.expect("it is verified");
     let mut browser = browser(probe).await;
@@ -226,7 +228,7 @@ async fn ask(browser: &mut Browser, path: &str) -> String {
     format!("answer of cell {}", asked.json()["challenge"]["cell"])
 }
 
-async fn enrol(browser: &mut Browser, code: &str) -> Answer {
+pub(crate) async fn enrol(browser: &mut Browser, code: &str) -> Answer {
     let request = browser.request(axum::http::Method::POST, "/card").body(code.to_owned());
     browser.send(request).await
 }
@@ -235,15 +237,15 @@ fn body(code: &str) -> Value {
     json!({ "method": "external", "code": code })
 }
 
-async fn verify(browser: &mut Browser, code: &str) -> Answer {
+pub(crate) async fn verify(browser: &mut Browser, code: &str) -> Answer {
     browser.post("/auth/second-factor/verify", body(code)).await
 }
 
-async fn step_up(browser: &mut Browser, code: &str) -> Answer {
+pub(crate) async fn step_up(browser: &mut Browser, code: &str) -> Answer {
     browser.post("/auth/reauthenticate", body(code)).await
 }
 
-async fn waiting(browser: &Browser, name: &str) -> Browser {
+pub(crate) async fn waiting(browser: &Browser, name: &str) -> Browser {
     let mut browser = browser.stranger();
     let answer = browser.login(name, PASSWORD).await;
     assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
@@ -780,6 +782,36 @@ on_every_database! {
         assert_eq!(code.factor(), Factor::External);
         let verified = auth.second_factor().verify(&waits, code, &client).await.expect("it is right");
         assert!(matches!(verified.outcome, LoginOutcome::Session(_)));
+    }
+
+    async fn a_challenge_needs_the_secret_with_which_it_was_started(probe: Probe) {
+        let (probe, card) = with_card(probe, |_| {});
+        person(&probe, "alice").await;
+        let (auth, client, new) = (&probe.auth, ClientInfo::default(), Secret::generate());
+        let node = |secrets: Vec<Secret>| {
+            probe.rebuilt(|builder| {
+                let builder = builder.external_factor(card.clone()).configure(no_delay);
+                builder.configure(|config| config.keys.secrets = secrets)
+            })
+        };
+        let rotated = node(vec![new.clone(), probe.secret.clone()]);
+        let removed = node(vec![new]);
+        for (there, is_right) in [(&rotated, true), (&removed, false)] {
+            let waits = pending(auth, "alice").await;
+            let asked = auth.second_factor().challenge_external(&waits, &client).await;
+            let shown = asked.expect("it asks").expect("a question").shown;
+            let typed = || FactorCode::external(format!("answer of cell {}", shown["cell"]));
+            let verified = there.second_factor().verify(&waits, typed(), &client).await;
+            match is_right {
+                true => assert!(verified.is_ok(), "{verified:?}"),
+                false => {
+                    assert!(matches!(verified, Err(SecondFactorError::WrongCode)), "{verified:?}");
+                    // It was not used up.
+                    let verified = rotated.second_factor().verify(&waits, typed(), &client).await;
+                    assert!(verified.is_ok(), "{verified:?}");
+                }
+            }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pages without a script: the page after a form, what it shows, and links.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::routing::get;
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::login_form::{HTML, header, leads_to, post, post_with};
 use crate::on_every_database;
-use crate::support::browser::{Answer, COOKIE, send};
+use crate::support::browser::{Answer, COOKIE, DEVICE, send};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 use crate::totp;
@@ -669,6 +671,60 @@ on_every_database! {
         let cookie = client.cookie().await.expect("a session");
         let cookie = cookie.strip_prefix(&format!("{COOKIE}=")).expect("the session cookie").to_owned();
         leads_to(&open(&browser.with_cookie(&cookie), "/totp", &[]).await, "/again?next=/totp");
+    }
+
+    async fn a_step_up_never_repeats_the_request_that_was_refused(probe: Probe) {
+        let probe = with_pages(probe);
+        let done = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&done);
+        let counting = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { "done" }
+        };
+        let danger = Router::new()
+            .route("/danger", get(async || "page").post(counting))
+            .route_layer(probe.auth.require(Requirement::within(5 * MINUTE)))
+            .layer(probe.auth.layer());
+        let (_, first) = probe.signed_in("alice").await;
+        let mut first = first.at(serve(app(&probe.auth).merge(danger)).await);
+        let mut second = first.stranger();
+        assert_eq!(second.login("alice", PASSWORD).await.status, 200);
+        probe.clock.advance(6 * MINUTE);
+        // A script and a form that the guard refuses, and a form of a mounted route.
+        let script = first.post("/danger", json!({ "what": "all-of-it" })).await;
+        let form = post(&mut first, "/danger", &[("what", "all-of-it"), ("back", "/danger")]).await;
+        for refused in [&script, &form] {
+            assert_eq!((refused.status, refused.code().as_str()), (401, "insufficient_user_authentication"));
+        }
+        let fields = [("email", "all-of-it@example.com"), ("back", "/danger")];
+        let mounted = post(&mut first, "/auth/email", &fields).await;
+        leads_to(&mounted, "/again?next=/danger");
+        // Nothing of it is kept, neither readable nor encrypted.
+        for refused in [&script, &form, &mounted] {
+            assert_eq!(refused.set_cookies(), Vec::<String>::new());
+        }
+        let nothing_was_done = async |what: &str| {
+            assert_eq!(done.load(Ordering::SeqCst), 0, "{what}");
+            assert!(probe.mail().await.is_empty(), "{what}");
+        };
+        // A step-up of another session is none of this one.
+        assert_eq!(second.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await.status, 200);
+        nothing_was_done("another session").await;
+        assert_eq!(first.post("/danger", json!({ "what": "all-of-it" })).await.status, 401);
+        // 303 makes the browser send a GET.
+        let fields = [("password", PASSWORD), ("next", "/danger"), ("back", "/again")];
+        let stepped_up = post(&mut first, "/auth/reauthenticate", &fields).await;
+        leads_to(&stepped_up, "/danger");
+        let of_the_sign_in = [format!("{COOKIE}="), format!("{DEVICE}=")];
+        for line in stepped_up.set_cookies() {
+            assert!(of_the_sign_in.iter().any(|cookie| line.starts_with(cookie)), "{line}");
+        }
+        nothing_was_done("this session").await;
+        assert_eq!(open(&first, "/danger", &[]).await.text, "page");
+        nothing_was_done("the page after it").await;
+        // The person sends it again.
+        assert_eq!(first.post("/danger", json!({ "what": "all-of-it" })).await.text, "done");
+        assert_eq!(done.load(Ordering::SeqCst), 1);
     }
 
     async fn a_link_loses_its_token_at_once_and_its_page_still_knows_it(probe: Probe) {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use portcullis::{Factor, MessageKind};
+use portcullis::{Factor, MessageKind, Secret};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::on_every_database;
+use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 use crate::totp::{STEP, check, code, enrol, person, start, step_up, verify};
 
@@ -316,5 +317,23 @@ on_every_database! {
         let (id, _) = start(&mut browser, "tablet").await;
         let body = json!({ "id": id, "code": codes[0] });
         check(&browser.post("/auth/totp/confirm", body).await, 403, "wrong_code");
+    }
+    async fn an_unused_code_needs_the_secret_with_which_it_was_made(probe: Probe) {
+        let (_, mut browser, _) = person(&probe, "alice").await;
+        let codes = generate(&mut browser).await;
+        let new = Secret::generate();
+        let node = async |secrets: Vec<Secret>| {
+            let auth = probe.rebuilt(|builder| builder.configure(|config| config.keys.secrets = secrets));
+            waiting(&browser.at(serve(app(&auth)).await), "alice").await
+        };
+        let both = || vec![new.clone(), probe.secret.clone()];
+        let mut rotated = node(both()).await;
+        assert_eq!(verify(&mut rotated, &codes[0]).await.status, 200);
+        let mut removed = node(vec![new.clone()]).await;
+        check(&verify(&mut removed, &codes[1]).await, 403, "wrong_code");
+        // It was not used up.
+        let mut rotated = node(both()).await;
+        assert_eq!(verify(&mut rotated, &codes[1]).await.status, 200);
+        assert_eq!(left(&mut rotated).await, 8);
     }
 }

@@ -9,7 +9,7 @@ use portcullis::login::Credentials;
 use portcullis::rate_limit::Quota;
 use portcullis::second_factor::{FactorCode, SecondFactorError};
 use portcullis::sent_code::{CodeChannel, SentCodeError};
-use portcullis::{Account, ClientInfo, Factor, MessageKind, Problem};
+use portcullis::{Account, ClientInfo, Factor, MessageKind, Problem, Secret};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -922,6 +922,34 @@ on_every_database! {
         // The number may be proved for another account.
         probe.clock.advance(MINUTE);
         owner.delete("/auth/phone").await;
+        }
+    }
+    async fn a_code_needs_the_secret_with_which_it_was_sent(probe: Probe) {
+        person(&probe, "alice").await;
+        let (auth, client, new) = (&probe.auth, ClientInfo::default(), Secret::generate());
+        let node = |secrets: Vec<Secret>| {
+            probe.rebuilt(|builder| builder.configure(|config| config.keys.secrets = secrets))
+        };
+        let rotated = node(vec![new.clone(), probe.secret.clone()]);
+        let removed = node(vec![new]);
+        for (there, is_right) in [(&rotated, true), (&removed, false)] {
+            probe.clock.advance(MINUTE);
+            let credentials = Credentials::password("alice", PASSWORD);
+            let outcome = auth.login().with_password(credentials, &client).await.expect("it is right");
+            let waits = outcome.into_issued().pending_session().expect("it waits");
+            auth.sent_codes().send(&waits, CodeChannel::Mail, &client).await.expect("it is sent");
+            let code = newest(&probe).await;
+            let typed = || FactorCode::sent(CodeChannel::Mail, code.clone());
+            let verified = there.second_factor().verify(&waits, typed(), &client).await;
+            match is_right {
+                true => assert!(verified.is_ok(), "{verified:?}"),
+                false => {
+                    assert!(matches!(verified, Err(SecondFactorError::WrongCode)), "{verified:?}");
+                    // It was not used up.
+                    let verified = rotated.second_factor().verify(&waits, typed(), &client).await;
+                    assert!(verified.is_ok(), "{verified:?}");
+                }
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use portcullis::permission::RoleDefinition;
 use portcullis::second_factor::FactorCode;
 use portcullis::{
     Account, ClientInfo, Config, Factor, Issued, MessageKind, PendingSession, Permission,
-    Portcullis, Refusal, Requirement,
+    Portcullis, Refusal, Requirement, Secret,
 };
 use reqwest::Method;
 use sea_orm::DatabaseTransaction;
@@ -995,5 +995,35 @@ on_every_database! {
         let mut bobs = crate::trusted_device::device(&probe, &browser, "bob", &bob_secret).await;
         start(&mut bob, "tablet").await;
         assert_eq!(result(&mut bobs, "bob", PASSWORD).await, "session");
+    }
+}
+
+on_every_database! {
+    async fn a_device_that_was_not_used_needs_the_secret_with_which_it_was_trusted(probe: Probe) {
+        let (probe, _, browser, secret) = trusting_person(probe, "alice").await;
+        let mut used = device(&probe, &browser, "alice", &secret).await;
+        let mut unused = device(&probe, &browser, "alice", &secret).await;
+        let new = Secret::generate();
+        let node = async |secrets: Vec<Secret>| {
+            let auth = probe.rebuilt(|builder| {
+                builder.configure(|config| {
+                    on(config);
+                    config.keys.secrets = secrets;
+                })
+            });
+            serve(app(&auth)).await
+        };
+        let rotated = node(vec![new.clone(), probe.secret.clone()]).await;
+        used = used.at(rotated);
+        assert_eq!(result(&mut used, "alice", PASSWORD).await, "session");
+        let removed = node(vec![new]).await;
+        // A use moved this one to the new secret.
+        used = used.at(removed);
+        assert_eq!(result(&mut used, "alice", PASSWORD).await, "session");
+        unused = unused.at(removed);
+        assert_eq!(result(&mut unused, "alice", PASSWORD).await, "second_factor_required");
+        // Where the old secret is still known, it is trusted.
+        unused = unused.at(rotated);
+        assert_eq!(result(&mut unused, "alice", PASSWORD).await, "session");
     }
 }

@@ -1,10 +1,18 @@
 //! Tests of what the README says about this example.
 
+use std::net::Ipv4Addr;
+
+use portcullis::base::clock::MockClock;
 use portcullis::config::Delivery;
 use portcullis::message::RecordingNotifier;
 use portcullis::test_kit::TestClient;
+use portcullis_test_needs::needs;
 
 use super::*;
+
+#[expect(unreachable_pub, reason = "it is a module of the tests of the library")]
+#[path = "../../../tests/it/support/chromium.rs"]
+mod chromium;
 
 async fn post(client: &TestClient, app: &Router, path: &str, body: Value) -> u16 {
     client.post(path).json(&body).send(app).await.status().as_u16()
@@ -151,4 +159,82 @@ async fn an_address_is_verified_and_a_forgotten_password_is_reset() {
         let login = json!({ "login": "alice", "password": password });
         assert_eq!(post(&elsewhere, &service, "/auth/login", login).await, status);
     }
+}
+
+/// Waits until this is true in the page.
+async fn until(browser: &chromium::Chromium, condition: &str) {
+    let pause = "await new Promise((resume) => setTimeout(resume, 20));";
+    let script = format!("while (!({condition})) {{ {pause} }} return 'true now';");
+    assert_eq!(browser.run(&script).await, "true now", "{condition}");
+}
+
+#[needs("PORTCULLIS_TEST_CHROMEDRIVER")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_repeats_what_needed_a_proof_once_and_shows_a_captcha() {
+    let chromedriver = std::env::var("PORTCULLIS_TEST_CHROMEDRIVER").expect("the test needs it");
+    let directory = tempfile::tempdir().expect("a directory");
+    let db = connect(&directory.path().join("test.sqlite").display().to_string()).await;
+    let db = db.expect("a database");
+    Migrator::up(&db, None).await.expect("the migrations run");
+    let clock = MockClock::default();
+    let auth = Portcullis::builder(db).secret(Secret::generate()).clock(clock.clone());
+    let auth = auth.captcha(PictureCaptcha::new()).build().expect("a configuration");
+    let service = app(&auth).expect("permissions");
+    let password = "correct horse battery";
+    for name in ["alice", "bob"] {
+        let fine = json!({ "username": name, "password": password });
+        assert_eq!(post(&auth.test().nobody(), &service, "/auth/register", fine).await, 201);
+    }
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let site = format!("http://{}/", listener.local_addr().expect("an address"));
+    let service = service.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    let profile = tempfile::tempdir().expect("a directory");
+    let browser = chromium::Chromium::start(&chromedriver, profile.path()).await;
+    browser.open(&site).await;
+    // Notes what the page calls, and the answers.
+    let noting = "window.answers = []; const before = window.fetch; \
+        window.fetch = async (path, options) => { const answer = await before(path, options); \
+        window.answers.push(`${path} ${answer.status}`); return answer; }; return 'noting';";
+    assert_eq!(browser.run(noting).await, "noting");
+    let sign_in = async |name: &str, password: &str| {
+        browser.fill("#login-login", name).await;
+        browser.fill("#login-password", password).await;
+        browser.check("#login button").await;
+    };
+    let answers = async |path: &str| {
+        let script = format!("return window.answers.filter((line) => line.startsWith('{path} '));");
+        browser.run(&script).await
+    };
+
+    // Something dangerous, when the last proof is too old.
+    sign_in("alice", password).await;
+    until(&browser, "find('#who').textContent === 'Signed in as alice'").await;
+    clock.advance(Duration::from_secs(121));
+    browser.check("#danger button").await;
+    until(&browser, "!find('#again').hidden && find('#again-for').textContent").await;
+    assert_eq!(browser.text("#again-for").await, "Type your password again.");
+    assert!(!browser.text("#answer").await.contains("done, this once"));
+    browser.fill("#again-password", password).await;
+    browser.check("#again button").await;
+    until(&browser, "find('#answer').textContent.includes('done, this once')").await;
+    assert_eq!(answers("/danger").await, json!(["/danger 401", "/danger 200"]));
+    browser.check("#logout button").await;
+    until(&browser, "find('#who').textContent === 'Not signed in'").await;
+
+    // After some wrong passwords of somebody whom this browser does not know, a picture.
+    for number in 1..=6 {
+        assert_eq!(browser.run("return find('#login .captcha').hidden;").await, true, "{number}");
+        sign_in("bob", "battery horse correct").await;
+        let answered = format!(
+            "window.answers.filter((line) => line.startsWith('/auth/login ')).length === {}",
+            number + 1
+        );
+        until(&browser, &format!("{answered} && !find('#login button').disabled")).await;
+    }
+    until(&browser, "find('#login .captcha img')?.naturalWidth === 270").await;
+    assert_eq!(browser.run("return find('#login .captcha').hidden;").await, false);
+    let refused = answers("/auth/login").await;
+    assert_eq!(refused[6], "/auth/login 403", "{refused}");
+    browser.quit().await;
 }
