@@ -24,6 +24,7 @@ mod cookie;
 mod csrf;
 mod enrolment;
 mod every_door;
+mod every_way_in;
 mod external_factor;
 mod factor_race;
 mod factor_undo;
