@@ -28,6 +28,9 @@
 //!   forbid it. This is checked at each use too, so a role that is granted later counts at the next sign-in.
 //! - If a role requires a strong factor, a device that was trusted after a weaker one does not stand in
 //!   for it.
+//! - This also counts for a session that a device began. If its owner gets such a role, becomes a superuser, or
+//!   the feature is turned off, the session has ended (401 `session_ended`). It goes on if it has passed a
+//!   second factor.
 //!
 //! If it is not allowed, the sign-in succeeds without it. The answer says `trusted_device: false`.
 //!
@@ -327,6 +330,8 @@ pub(crate) struct StandIn<'a> {
     auth: &'a Portcullis,
     client: &'a ClientInfo,
     found: Model,
+    /// The factor that was passed when it became trusted.
+    factor: Factor,
     /// What the row becomes, and the token for this.
     next: Model,
     token: Token,
@@ -353,14 +358,17 @@ impl<'a> StandIn<'a> {
         let executor = db.executor();
         let found = store::find(&executor, (row.id, row.epoch), &digests, now);
         let Some(found) = db.read(found).await? else { return Ok(None) };
-        let factor = Factor::ALL.iter().find(|factor| factor.as_str() == found.factor);
-        if !factor.is_some_and(|factor| session.accepts(*factor)) || !is_allowed(auth, row).await? {
+        let factor = Factor::ALL.iter().copied().find(|factor| factor.as_str() == found.factor);
+        let Some(factor) = factor.filter(|factor| session.accepts(*factor)) else {
+            return Ok(None);
+        };
+        if !is_allowed(auth, row).await? {
             return Ok(None);
         }
         let token = tokens.new_token(row.id, found.expires_at);
         let digest = tokens.digests(token, row.id).swap_remove(0);
         let next = Model { digest, last_used_at: now, ..on_client(found.clone(), client) };
-        Ok(Some(Self { auth, client, found, next, token }))
+        Ok(Some(Self { auth, client, found, factor, next, token }))
     }
 
     /// Locks the row of the account, and uses the token of the device, if there is one. The session is then
@@ -373,13 +381,13 @@ impl<'a> StandIn<'a> {
         session: NewSession<'s>,
     ) -> Result<(NewSession<'s>, Locked, Option<TrustedToken>), SessionError> {
         let locked = session.lock(txn).await?;
-        let Some(Self { auth, client, found, next, token }) = device else {
+        let Some(Self { auth, client, found, factor, next, token }) = device else {
             return Ok((session, locked, None));
         };
         if !store::rotate(txn, found, next).await? {
             return Ok((session, locked, None));
         }
-        let session = session.by_trusted_device();
+        let session = session.by_trusted_device(*factor);
         // Now it is complete, so this records it.
         let locked = session.lock(txn).await?;
         let tokens = auth.per_instance::<TrustedTokens>();
