@@ -127,17 +127,21 @@ impl FromIterator<Factor> for EnrolledFactors {
 /// so a version that does not know it leaves it out.
 const TRUSTED_DEVICE: char = 'd';
 
+/// The letter for the factor that was passed when that device became trusted. The bit of the factor follows.
+const TRUSTED_AFTER: char = 'D';
+
 /// The factors that a session has passed. Each has the time at which it was last passed.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct PassedFactors {
     passed: Vec<(Factor, Timestamp)>,
     trusted_device_at: Option<Timestamp>,
+    trusted_after: Option<Factor>,
 }
 
 impl PassedFactors {
     /// Creates a list with one factor, passed at `at`.
     pub fn one(factor: Factor, at: Timestamp) -> Self {
-        Self { passed: vec![(factor, at)], trusted_device_at: None }
+        Self { passed: vec![(factor, at)], ..Self::default() }
     }
 
     /// Adds a factor that was passed at `at`. An older time of the same factor is replaced.
@@ -157,12 +161,14 @@ impl PassedFactors {
 
     /// Returns the same list as if no factor had been passed. What a trusted device did stays.
     pub(crate) fn none_passed(&self) -> Self {
-        Self { passed: Vec::new(), trusted_device_at: self.trusted_device_at }
+        Self { passed: Vec::new(), ..self.clone() }
     }
 
-    /// Notes that a trusted device stood in for the second factor. It is no factor: nothing was passed.
-    pub(crate) fn by_trusted_device(mut self, at: Timestamp) -> Self {
+    /// Notes that a trusted device stood in for the second factor, and the factor that was passed when it
+    /// became trusted. It is no factor: nothing was passed.
+    pub(crate) fn by_trusted_device(mut self, at: Timestamp, trusted_after: Factor) -> Self {
         self.trusted_device_at = Some(at);
+        self.trusted_after = Some(trusted_after);
         self
     }
 
@@ -170,6 +176,11 @@ impl PassedFactors {
     /// sign-in, if one did. It is no factor: the other methods do not know it.
     pub fn trusted_device_at(&self) -> Option<Timestamp> {
         self.trusted_device_at
+    }
+
+    /// Returns the factor that was passed when that device became trusted.
+    pub(crate) fn trusted_after(&self) -> Option<Factor> {
+        self.trusted_after
     }
 
     /// Returns when this factor was last passed.
@@ -190,8 +201,10 @@ impl PassedFactors {
     /// Writes the form for the session row, such as `p1790000000000t1790000005000`.
     pub(crate) fn to_column(&self) -> String {
         let passed = self.passed.iter().map(|(factor, at)| (factor.key(), at));
-        let device = self.trusted_device_at.iter().map(|at| (TRUSTED_DEVICE, at));
-        passed.chain(device).map(|(key, at)| format!("{key}{}", at.as_millis())).collect()
+        let passed = passed.map(|(key, at)| (key, at.as_millis()));
+        let device = self.trusted_device_at.iter().map(|at| (TRUSTED_DEVICE, at.as_millis()));
+        let after = self.trusted_after.iter().map(|factor| (TRUSTED_AFTER, factor.bit()));
+        passed.chain(device).chain(after).map(|(key, number)| format!("{key}{number}")).collect()
     }
 
     /// Reads the column. Unknown factors are left out and prove nothing.
@@ -203,12 +216,15 @@ impl PassedFactors {
             let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
             let (digits, tail) = rest.split_at(end);
             rest = tail;
-            let Ok(at) = digits.parse().map(Timestamp::from_millis) else { continue };
+            let Ok(number) = digits.parse::<i64>() else { continue };
+            let at = Timestamp::from_millis(number);
             let factor = Factor::ALL.iter().find(|factor| factor.key() == key);
             if let Some(factor) = factor {
                 read.passed.push((*factor, at));
             } else if key == TRUSTED_DEVICE {
                 read.trusted_device_at = Some(at);
+            } else if key == TRUSTED_AFTER {
+                read.trusted_after = Factor::ALL.iter().copied().find(|one| one.bit() == number);
             }
         }
         read
@@ -239,13 +255,16 @@ mod tests {
         assert_eq!(PassedFactors::from_column(""), PassedFactors::default());
         assert_eq!(factors.latest(), Some(at(9)));
         assert_eq!(factors.trusted_device_at(), None);
-        let trusted = factors.clone().by_trusted_device(at(11));
-        assert_eq!(trusted.to_column(), "p9t7d11");
-        assert_eq!(PassedFactors::from_column("p9t7d11"), trusted);
+        let trusted = factors.clone().by_trusted_device(at(11), Factor::Totp);
+        assert_eq!(trusted.to_column(), "p9t7d11D8");
+        assert_eq!(PassedFactors::from_column("p9t7d11D8"), trusted);
+        assert_eq!(PassedFactors::from_column("p9t7d11D9").trusted_after(), None);
         // It is no factor.
         assert!(trusted.iter().eq(factors.iter()) && trusted.latest() == Some(at(9)));
         assert_ne!(trusted, factors);
-        assert!(Factor::ALL.iter().all(|factor| factor.key() != TRUSTED_DEVICE));
+        assert!(
+            Factor::ALL.iter().all(|one| ![TRUSTED_DEVICE, TRUSTED_AFTER].contains(&one.key()))
+        );
         let enrolled: EnrolledFactors = [Factor::Totp].into_iter().collect();
         assert!(enrolled.contains(Factor::Totp) && !enrolled.contains(Factor::Passkey));
     }

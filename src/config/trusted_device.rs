@@ -10,10 +10,11 @@ use super::{Config, DAY, HOUR};
 #[non_exhaustive]
 pub struct TrustedDeviceConfig {
     /// If true, a person may trust a device after the second factor. If it is turned off again, every
-    /// sign-in asks for the second factor. Default: false.
+    /// sign-in asks for the second factor, and sessions that a device began have ended, unless they passed a
+    /// second factor. Turn it on only when all nodes know it. Default: false.
     pub enabled: bool,
-    /// How long a device is trusted, from the sign-in that asked for it. No use makes this longer. 1 h to
-    /// 90 d. Default: 30 d.
+    /// How long a device is trusted, from the sign-in that asked for it. Using it does not make this longer. A
+    /// shorter time also counts for devices that are trusted already. 1 h to 90 d. Default: 30 d.
     pub lifetime: Duration,
     /// The maximum number of trusted devices of an account, 1 to 100. One more replaces the one that was
     /// used least recently. Default: 10.

@@ -264,10 +264,10 @@ impl<'a> NewSession<'a> {
         }
     }
 
-    /// A trusted device stands in for the second factor. Nothing else is required (see
-    /// [`Demands::only_second_factor`]), and the device was used up in this transaction.
-    pub(crate) fn by_trusted_device(mut self) -> Self {
-        self.proved = self.proved.by_trusted_device(self.now);
+    /// A device that became trusted after this factor stands in for the second factor. Nothing else is
+    /// required (see [`Demands::only_second_factor`]), and the device was used up in this transaction.
+    pub(crate) fn by_trusted_device(mut self, trusted_after: Factor) -> Self {
+        self.proved = self.proved.by_trusted_device(self.now, trusted_after);
         self.by_trusted_device = self.demands.only_second_factor();
         self
     }

@@ -216,7 +216,7 @@
 //! | `factor.challenges` | 10 an hour | a person who has seen a part of a printed card must not ask until a question comes that they can answer. A count of its own keeps the known devices of the owner free |
 //! | `factor.external_timeout` | 5 s | a person waits for the answer. Without one, nobody gets through |
 //! | `trusted_device.enabled` | off | a [trusted device](crate::trusted_device) gives up the second factor for comfort. Decide this for your service |
-//! | `trusted_device.lifetime` | 30 d | like a session: a device that is used every day asks for the factor once a month. From an hour to 90 days; no use makes it longer |
+//! | `trusted_device.lifetime` | 30 d | like a session: a device that is used every day asks for the factor once a month. From an hour to 90 days; using it does not make it longer, and a shorter time counts at once |
 //! | `trusted_device.max_per_account` | 10 | more than a person has. One more replaces the least recently used |
 //! | `trusted_device.superusers` | off | the accounts that may do everything should prove both factors each time |
 //! | roles that require a factor | forbid trusted devices | a service that requires a factor wants it at each sign-in. [`allow_trusted_devices`](crate::permission::Roles::allow_trusted_devices) changes this for a role |

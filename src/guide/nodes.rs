@@ -80,6 +80,10 @@
 //! If only the new version knows the kind of a message, the message waits for a new node. A
 //! permission that only the new code requires has no effect on an old node.
 //!
+//! Turn [trusted devices](crate::trusted_device) on only when all nodes run a version that knows them. An older
+//! node takes the sessions of such devices for ordinary ones. Before you go back to an older version, end all
+//! sessions.
+//!
 //! # A new secret
 //!
 //! Every node must know the new secret before any node signs with it:

@@ -5,8 +5,9 @@
 //! they reach only the routes that set one up.
 //!
 //! A sign-in looks at this, and so does each request of a full session. Otherwise a role that is granted
-//! later would count only after the next sign-in. The roles are in memory, so this costs nothing. Only an
-//! account that lacks its factor costs one statement more, and only with a time of grace.
+//! later would count only after the next sign-in. The same is true of a role that forbids the trusted device
+//! with which a session began. The roles are in memory, so this costs nothing. Only an account that lacks its
+//! factor costs one statement more, and only with a time of grace.
 
 use super::error::AuthError;
 use super::resolved::Identity;
@@ -18,6 +19,7 @@ use crate::base::factor::{EnrolledFactors, Factor};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::permission::Grants;
+use crate::session::judge::SessionState;
 
 /// Returns true if the account must have a second factor.
 pub(crate) fn requires_factor(context: &Context, superuser: bool, grants: &Grants) -> bool {
@@ -28,6 +30,35 @@ pub(crate) fn requires_factor(context: &Context, superuser: bool, grants: &Grant
 pub(crate) fn allows_trusted_devices(context: &Context, superuser: bool, grants: &Grants) -> bool {
     let config = &context.config.trusted_device;
     config.enabled && (!superuser || config.superusers) && grants.allows_trusted_devices()
+}
+
+/// Returns true if a trusted device stood in for the second factor of this session, and may not any more:
+/// by a role that was granted or changed since, because the account became a superuser, or because the
+/// feature is off. A session that has passed a second factor meanwhile needs no device.
+///
+/// Otherwise a thief of the password and the device would keep the new rights until the session ends.
+pub(super) fn stand_in_is_over(
+    context: &Context,
+    state: &SessionState,
+    account: &Account,
+    grants: &Grants,
+) -> bool {
+    let (passed, enrolled) = (&state.factors, account.enrolled);
+    if passed.trusted_device_at().is_none() || enrolled.is_empty() {
+        return false;
+    }
+    let second = |factor| {
+        factor == Factor::RecoveryCode || factor != Factor::Password && enrolled.contains(factor)
+    };
+    if passed.iter().any(|(factor, _)| second(factor)) {
+        return false;
+    }
+    let superuser = account.is_superuser();
+    let least = context.config.factor.least;
+    let strong = |factor| !EnrolledFactors::default().with(factor).enough(least).is_empty();
+    let too_weak =
+        requires_factor(context, superuser, grants) && !passed.trusted_after().is_some_and(strong);
+    too_weak || !allows_trusted_devices(context, superuser, grants)
 }
 
 impl Portcullis {

@@ -61,6 +61,9 @@ impl Portcullis {
         if state.idles_longer_than(grants.max_idle(), now) {
             return Err(over(Ended::Expired));
         }
+        if enrolment::stand_in_is_over(context, &state, &account, &grants) {
+            return Err(over(Ended::Revoked));
+        }
         let due = enrolment::due(context, &account, &grants, now).await?;
         if due.is_some_and(|due| due <= now) {
             return Err(AuthError::NotSignedIn(NotSignedIn::EnrolmentRequired));

@@ -489,6 +489,9 @@ impl RequestIdentity {
             if state.idles_longer_than(grants.max_idle(), now) {
                 return over(Ended::Expired);
             }
+            if enrolment::stand_in_is_over(context, &state, &account, &grants) {
+                return over(Ended::Revoked);
+            }
             let turn = Turn { state: &state, claims: &claims, generation, transport, purpose, now };
             let (just_rotated, generation) = match self.turn(&turn, grants.max_idle()).await? {
                 Turned::Kept => (false, state.generation),

@@ -128,7 +128,7 @@ impl SignIn<'_> {
             let locking = StandIn::lock(device.as_ref(), txn, session.clone());
             let (session, locked, trusted) = locking.await?;
             if by_recovery_code {
-                end_after_recovery(txn, (row.id, row.epoch), client, now).await?;
+                end_after_recovery(login.auth, txn, (row.id, row.epoch), client, now).await?;
             }
             let made = session.make(txn, locked).await?;
             Ok::<_, LoginError>(made.with_trusted_device(trusted))
@@ -223,7 +223,7 @@ impl Login<'_> {
         let made = transaction!(context.db(), |txn| {
             let locked = session.lock(txn).await?;
             if factor == Factor::RecoveryCode {
-                end_after_recovery(txn, (row.id, row.epoch), client, now).await?;
+                end_after_recovery(self.auth, txn, (row.id, row.epoch), client, now).await?;
             }
             let made = session.clone().make(txn, locked).await?;
             let token = match &trusting {
@@ -285,7 +285,7 @@ impl Login<'_> {
         transaction!(context.db(), |txn| {
             again.lock(txn).await?;
             if factor == Factor::RecoveryCode {
-                end_after_recovery(txn, account, client, now).await?;
+                end_after_recovery(self.auth, txn, account, client, now).await?;
             }
             Ok::<_, LoginError>(again.make(txn, factor, client, now).await?)
         })

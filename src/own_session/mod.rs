@@ -24,14 +24,15 @@
 //! - `POST /session/refresh`: renews the token.
 //! - `GET /sessions`: the newest 100. If there may be more, the answer has `next`; continue with
 //!   `GET /sessions?after=<next>`.
-//! - `DELETE /sessions/{id}`: ends one session.
+//! - `DELETE /sessions/{id}`: ends one session. A [trusted device](crate::trusted_device) stays trusted.
 //! - `DELETE /sessions`: ends all others; with `?scope=all` this one too. The device that asks
 //!   stays a [known one](crate::attempt#known-devices), by a cookie or for a bearer by
 //!   `device_token`.
 //! - `POST /sessions/{id}/end` and `POST /sessions/end` (`scope`: `others`, or `all`): the same,
 //!   for [pages](crate::page), whose forms cannot send `DELETE`.
 //! - `POST /sessions/{id}/report` ("this was not me"): marks the session as suspicious, so that it
-//!   can only sign out. The client with that session notices nothing until they use it.
+//!   can only sign out. The client with that session notices nothing until they use it. All
+//!   [trusted devices](crate::trusted_device) of the account end.
 //!
 //! # Errors
 //! `limited_session` (403); `invalid_permission`, `too_many_questions` (422); `session_not_found`
@@ -80,7 +81,7 @@ impl OwnSessions<'_> {
         self.auth.sessions().list_after(self.owner.account(), after).await
     }
 
-    /// Ends one of the sessions.
+    /// Ends one of the sessions. This does not end the trust in its [device](crate::trusted_device).
     ///
     /// # Errors
     /// [`SessionError::NotFound`], also for a session of another account; an outage.
@@ -109,7 +110,8 @@ impl OwnSessions<'_> {
         self.auth.sessions().end_all_from(self.owner.account(), None, client).await
     }
 
-    /// Marks one of the sessions as suspicious ("this was not me").
+    /// Marks one of the sessions as suspicious ("this was not me"). This also ends the [trusted
+    /// devices](crate::trusted_device) of the account.
     ///
     /// # Errors
     /// [`SessionError::NotFound`], also for a session of another account; an outage.

@@ -1,7 +1,9 @@
 //! Changing your own password.
 //!
 //! 1. The user sends the current password, or has proved a factor within the last five minutes. A
-//!    sign-in that must change its password has just proved one.
+//!    sign-in that must change its password has just proved one. In a session that a
+//!    [trusted device](crate::trusted_device) began, the current password is not enough: a second
+//!    factor must have been proved within this time.
 //! 2. The new password is checked and hashed before anything is locked.
 //! 3. One transaction replaces exactly the hash that was checked, and increases the account's
 //!    epoch. This ends all sessions of the account everywhere. It also ends the codes and links
@@ -101,7 +103,8 @@ pub enum PasswordChangeError {
         /// The time to wait before the next attempt.
         retry_after: Duration,
     },
-    /// The request had no current password, and no factor was proved recently.
+    /// The request had no current password, and no factor was proved recently. Or a trusted device began
+    /// the session, and no second factor was proved recently.
     #[error("send the current password, or sign in again first")]
     FactorTooOld {
         /// How recently a factor must have been proved.
@@ -182,7 +185,8 @@ struct Asking<'a> {
 
 impl PasswordChange<'_> {
     /// Changes the password of the account that is signed in. Without `current`, a factor must have
-    /// been proved recently.
+    /// been proved recently. In a session that a [trusted device](crate::trusted_device) began, a second
+    /// factor must have been proved recently in any case.
     ///
     /// # Errors
     /// See [`PasswordChangeError`]. After an error the password is unchanged.
@@ -195,7 +199,9 @@ impl PasswordChange<'_> {
     ) -> Result<Issued, PasswordChangeError> {
         let context = self.auth.context();
         let session = identity.session();
-        if current.is_none() && !identity.has_recent_factor(context) {
+        // A trusted device that a thief has taken must not turn the password alone into a new one.
+        let needs_factor = current.is_none() || identity.lacks_second_factor();
+        if needs_factor && !identity.has_recent_factor(context) {
             let max_age = context.config.session.recent_factor;
             let factors = would_help(context, identity);
             return Err(PasswordChangeError::FactorTooOld { max_age, factors });

@@ -209,7 +209,8 @@ impl<'a> Roles<'a> {
 
     /// Sets whether the holders of a role may [trust devices](crate::trusted_device), which then skip the
     /// second factor. One role that forbids it is enough. Without this call, a role forbids it if it
-    /// [requires a factor](Self::require_factor), and allows it otherwise. This counts at the next sign-in.
+    /// [requires a factor](Self::require_factor), and allows it otherwise. This counts at the next request: a
+    /// session that a device began has ended, unless it has passed a second factor.
     ///
     /// # Errors
     /// No such role; an outage.

@@ -772,7 +772,7 @@ impl Right {
                 let left = right.spend(auth, txn, &self.row, client, now).await?;
                 if left.is_some() {
                     let account = (self.row.id, self.row.epoch);
-                    trusted_device::end_after_recovery(txn, account, client, now).await?;
+                    trusted_device::end_after_recovery(auth, txn, account, client, now).await?;
                 }
                 left.map(Some)
             }

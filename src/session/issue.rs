@@ -690,7 +690,8 @@ pub(crate) enum DeviceCookie {
 
 impl SignedOut {
     /// Also makes the browser forget that the account has signed in there, and that it is a
-    /// [trusted device](crate::trusted_device), for a shared computer. Signing out alone does not.
+    /// [trusted device](crate::trusted_device), for a shared computer. Signing out alone does not. The trusted
+    /// device stays in the list of its owner.
     pub fn forget_device(mut self) -> Self {
         let (DeviceCookie::Kept(cookie) | DeviceCookie::Cleared(cookie)) = self.device;
         self.device = DeviceCookie::Cleared(cookie);

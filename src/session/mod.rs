@@ -307,7 +307,8 @@ impl<'a> Sessions<'a> {
             .collect())
     }
 
-    /// Ends one session of an account.
+    /// Ends one session of an account. This does not end the trust in its
+    /// [device](crate::trusted_device).
     ///
     /// # Errors
     /// [`SessionError::NotFound`] if the account has no active session with this id. The answer is
@@ -326,7 +327,8 @@ impl<'a> Sessions<'a> {
         Ok(())
     }
 
-    /// Marks a session of this account suspicious: "this was not me".
+    /// Marks a session of this account suspicious: "this was not me". This also ends the [trusted
+    /// devices](crate::trusted_device) of the account.
     ///
     /// # Errors
     /// [`SessionError::NotFound`] as in [`end_one`](Self::end_one). It is no error if the session
@@ -352,12 +354,19 @@ impl<'a> Sessions<'a> {
     ) -> Result<(), SessionError> {
         let now = self.context.now();
         let event = Event::new(EventKind::SessionSuspected, now).session(id).detail(by);
+        let copied = trusted::of_copied(self.context, account);
         transaction!(self.db, |txn| {
+            if let Some(account) = copied {
+                store::lock_account(txn, account).await?;
+            }
             let marked = store::mark_suspicious(txn, account, id, now).await?;
             match marked {
                 Marked::Now => {
                     let account_id = store::account_of(txn, id).await?;
                     audit_log::record(txn, &Event { account_id, ..event.clone() }).await?;
+                    if let Some(account) = copied {
+                        trusted::end_copied(txn, account, &event, "session reported").await?;
+                    }
                 }
                 Marked::Before => {}
                 Marked::Nothing => return Err(SessionError::NotFound),

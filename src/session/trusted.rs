@@ -13,12 +13,17 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, HeaderName};
+use sea_orm::DbErr;
 
 use super::cookie::{CookieAction, Found, SessionCookie};
+use crate::account::enrolled::store as enrolled_store;
+use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
 use crate::base::id::AccountId;
 use crate::base::secret::{DigestKey, Purpose, random_array};
+use crate::base::transaction::Txn;
 use crate::context::{Context, PerInstance};
 
 /// The header in which a client that stores its tokens itself sends its `trusted_device_token`.
@@ -205,6 +210,30 @@ impl TrustedToken {
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         self.cookie.apply(headers, self.action.clone());
     }
+}
+
+/// Returns the account of a session whose cookies may have been copied, if it can have trusted devices. Its
+/// row must then be locked before the session is changed. While the feature is off, nothing counts, and this
+/// costs nothing.
+pub(crate) fn of_copied(context: &Context, account: Option<AccountId>) -> Option<AccountId> {
+    account.filter(|_| context.config.trusted_device.enabled)
+}
+
+/// Ends the trusted devices of the account of `event`, after something happened to one of its sessions that
+/// means that its cookies may have been copied. Records it with `cause`, if there were any. The transaction
+/// has locked the row of the account.
+pub(crate) async fn end_copied(
+    txn: &Txn<'_>,
+    account: AccountId,
+    event: &Event,
+    cause: &'static str,
+) -> Result<(), DbErr> {
+    if enrolled_store::end_trusted_devices(txn, account, event.at).await? {
+        let kind = EventKind::TrustedDeviceRemoved;
+        let event = Event { kind, account_id: Some(account), ..event.clone() };
+        audit_log::record(txn, &event.detail(cause)).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

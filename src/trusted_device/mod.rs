@@ -1,17 +1,19 @@
 //! Trusted devices: a browser skips the second step of a sign-in for 30 days.
 //!
-//! It is off by default. A second factor protects an account from a thief of the password, also on a device
-//! that the thief has taken. A trusted device gives up the second for comfort.
+//! It is off by default. A second factor protects an account from a thief of the password, also from a thief
+//! who has taken the device. A trusted device gives up this second protection for comfort.
 //!
 //! 1. A person signs in with password and second factor, and ticks "trust this device". The answer sets a
 //!    cookie of its own.
 //! 2. At the next sign-in from there, the password must be right as always. The cookie then stands in for
 //!    the second factor. It is replaced in the same transaction.
-//! 3. After 30 days the sign-in asks for the second factor again. No use makes this longer. The cookie has the
-//!    same end, at every use.
+//! 3. After 30 days the sign-in asks for the second factor again. Using it does not make this longer. The
+//!    cookie has the same end, at every use.
 //!
 //! # Turn it on
-//! 1. Apply the migration `m0016_trusted_device`.
+//! 1. Apply the migration `m0016_trusted_device`, and start this version on all nodes. An older version does not
+//!    know trusted devices: it takes their sessions for ordinary ones. So if you ever go back to an older
+//!    version, end all sessions before.
 //! 2. Set [`trusted_device.enabled`](crate::config::TrustedDeviceConfig::enabled)
 //!    (`PORTCULLIS_TRUSTED_DEVICES=true`).
 //! 3. Show a box on the page of the second step, if [`PendingSession::offers_trust`] says so or
@@ -28,6 +30,9 @@
 //!   forbid it. This is checked at each use too, so a role that is granted later counts at the next sign-in.
 //! - If a role requires a strong factor, a device that was trusted after a weaker one does not stand in
 //!   for it.
+//! - This also counts for a session that a device began. If its owner gets such a role, becomes a superuser, or
+//!   the feature is turned off, the session has ended (401 `session_ended`). It goes on if it has passed a
+//!   second factor.
 //!
 //! If it is not allowed, the sign-in succeeds without it. The answer says `trusted_device: false`.
 //!
@@ -35,7 +40,8 @@
 //! - The session has only the password. A guard that asks for a [factor](crate::Requirement::factor) leads to a
 //!   step-up.
 //! - What asks for any recent factor ([`within`](crate::Requirement::within), and the changes of the account)
-//!   then means a second factor of the account. A password alone is not enough in such a session.
+//!   then means a second factor of the account. A password alone is not enough in such a session, also not to
+//!   [change the password](crate::password_change).
 //! - [`Session::by_trusted_device`](crate::Session::by_trusted_device) is true, and `GET /session` says
 //!   `trusted_device: true`.
 //!
@@ -45,18 +51,32 @@
 //! - A new or reset password, a change of the address or the phone number, and the link that undoes one.
 //! - The use of a recovery code: the person may have lost a device.
 //! - Signing out everywhere, and disabling, closing or erasing the account.
-//! - A second trust in the same browser replaces the first. So does one above the limit of devices: the least
-//!   recently used ends.
+//! - The [report of a session](crate::own_session#routes) ("this was not me"), and the
+//!   [theft](crate::session#how-it-works) of a session that a retired token revealed. A person who has copied one
+//!   cookie may have copied all of them.
 //!
-//! These end all trusted devices of the account, also the one in use. Signing out does not: the password is
-//! asked next time. To forget it on a shared computer, use
-//! [`forget_device`](crate::SignedOut::forget_device). An end does not end the sessions that began with it.
+//! These end all trusted devices of the account, also the one in use. The owner can also end a single one in the
+//! list. These end a single one too:
+//!
+//! - A second trust in the same browser replaces the first.
+//! - If an account has more than the limit, the device that was not used for the longest time is removed.
+//!
+//! If you make the [`lifetime`](crate::config::TrustedDeviceConfig::lifetime) shorter, this also counts for devices
+//! that are trusted already.
+//!
+//! Signing out does not end the trust: the password is asked next time. Ending one other session in the list does
+//! not end it either. An end does not end the sessions that began with it.
+//!
+//! To forget the device on a shared computer, sign out in your own handler, with
+//! [`forget_device`](crate::SignedOut::forget_device):
+//! `auth.log_out(request.extensions()).await?.map(SignedOut::forget_device)`. This deletes only the cookie. The
+//! device stays in the list until its owner removes it, or until its time is over.
 //!
 //! # The token
-//! Its kind is its own: a row in its own table, with a digest under a key of its own, and a cookie
-//! `__Host-session-trusted`. No other token works in its place, and it works nowhere else. A browser can hold
-//! those of five accounts. A token that is wrong, revoked, expired or of another account is ignored: the
-//! sign-in asks for the second factor. It does not end the token of the other account.
+//! The token has its own table, its own key and its own cookie (`__Host-session-trusted`). It works only here,
+//! and no other token works here. A browser can hold those of five accounts. A token that is wrong, revoked,
+//! expired or of another account is ignored: the sign-in asks for the second factor. It does not end the token of
+//! the other account.
 //!
 //! Of several sign-ins at the same time with one token, one uses it, and the others ask for the second factor.
 //! So does a sign-in after an answer that was lost. There is no time in which an old token is valid too:
@@ -111,8 +131,9 @@
 //! `trusted_device_added`.
 //!
 //! # Events
-//! `trusted_device_added`; `trusted_device_removed`, with the detail `all` or `recovery code used`;
-//! `authn_login_success` has the detail `trusted_device` if one stood in.
+//! `trusted_device_added`; `trusted_device_removed`, without a detail if the owner removed one, and else with
+//! `all`, `administrator`, `limit`, `replaced`, `recovery code used`, `session reported` or `theft`. A change of
+//! the account has its own event. `authn_login_success` has the detail `trusted_device` if one stood in.
 //!
 //! # Errors
 //! `limited_session` (403), `trusted_device_not_found` (404).
@@ -133,6 +154,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
 use crate::base::id::{AccountId, TrustedDeviceId};
 use crate::base::transaction::{Fault, Txn, transaction};
+use crate::context::Context;
 use crate::flow::sign_in::{Locked, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::enrolment::allows_trusted_devices;
@@ -154,6 +176,7 @@ pub use error::TrustedDeviceError;
 pub(crate) use routes::rows;
 
 use entity::Model;
+use store::Live;
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -203,8 +226,8 @@ impl TrustedDevices<'_> {
         let (context, account) = (self.auth.context(), owner.account());
         let (db, now) = (context.db(), context.now());
         let executor = db.executor();
-        let rows = store::of_account(&executor, account.id(), account.epoch, now);
-        let rows = db.read(rows).await?;
+        let live = live(context, (account.id(), account.epoch), now);
+        let rows = db.read(store::of_account(&executor, live)).await?;
         let tokens = self.auth.per_instance::<TrustedTokens>();
         let shown = tokens.find(client, account.id(), now);
         let shown = shown.map(|token| tokens.digests(token, account.id())).unwrap_or_default();
@@ -213,7 +236,7 @@ impl TrustedDevices<'_> {
             current: shown.contains(&row.digest),
             created_at: row.created_at,
             last_used_at: row.last_used_at,
-            expires_at: row.expires_at,
+            expires_at: end_of(context, &row),
             address: row.address.as_deref().and_then(|text| text.parse().ok()),
             user_agent: row.user_agent,
         });
@@ -236,8 +259,9 @@ impl TrustedDevices<'_> {
             .account(account.id())
             .session(owner.session().id())
             .from_client(client);
+        let live = live(context, (account.id(), account.epoch), now);
         transaction!(context.db(), |txn| {
-            if !store::remove(txn, account.id(), account.epoch, id, now).await? {
+            if !store::remove(txn, live, id).await? {
                 return Err(TrustedDeviceError::NotFound);
             }
             audit_log::record(txn, &event).await?;
@@ -271,27 +295,33 @@ impl TrustedDevices<'_> {
     pub async fn end_of(&self, account: AccountId) -> Result<u64, TrustedDeviceError> {
         let now = self.auth.context().now();
         let event = Event::new(EventKind::TrustedDeviceRemoved, now).account(account);
-        self.end(account, event.detail("all")).await
+        self.end(account, event.detail("administrator")).await
     }
 
     async fn end(&self, account: AccountId, event: Event) -> Result<u64, TrustedDeviceError> {
-        transaction!(self.auth.context().db(), |txn| {
+        let context = self.auth.context();
+        transaction!(context.db(), |txn| {
             // So a sign-in that makes a device trusted ends before this, or begins after it.
             session_store::lock_account(txn, account).await?;
             let epoch = account_store::epoch_of(txn, account).await?.unwrap_or_default();
-            Ok(end_all(txn, account, epoch, &event).await?)
+            Ok(end_all(txn, live(context, (account, epoch), event.at), &event).await?)
         })
     }
 }
 
-/// Removes all trusted devices of an account, and records the event if there were any.
-async fn end_all(
-    txn: &Txn<'_>,
-    account: AccountId,
-    epoch: i64,
-    event: &Event,
-) -> Result<u64, DbErr> {
-    let count = store::remove_all(txn, account, epoch, event.at).await?;
+/// Which devices of an account in this epoch count.
+fn live(context: &Context, (account, epoch): (AccountId, i64), now: Timestamp) -> Live {
+    Live { account, epoch, now, lifetime: context.config.trusted_device.lifetime }
+}
+
+/// When the trust ends. If the lifetime was made shorter since, the shorter one counts.
+fn end_of(context: &Context, row: &Model) -> Timestamp {
+    row.expires_at.min(row.created_at.plus(context.config.trusted_device.lifetime))
+}
+
+/// Removes all trusted devices of an account, and records the event if there were any that count.
+async fn end_all(txn: &Txn<'_>, live: Live, event: &Event) -> Result<u64, DbErr> {
+    let count = store::remove_all(txn, live).await?;
     if count > 0 {
         audit_log::record(txn, event).await?;
     }
@@ -301,14 +331,15 @@ async fn end_all(
 /// Removes all trusted devices of an account after a recovery code was used: the person may have lost one.
 /// Everything else that ends them increases the epoch of the account. The transaction has locked its row.
 pub(crate) async fn end_after_recovery(
+    auth: &Portcullis,
     txn: &Txn<'_>,
-    (account, epoch): (AccountId, i64),
+    account: (AccountId, i64),
     client: &ClientInfo,
     now: Timestamp,
 ) -> Result<(), DbErr> {
-    let event = Event::new(EventKind::TrustedDeviceRemoved, now).account(account);
+    let event = Event::new(EventKind::TrustedDeviceRemoved, now).account(account.0);
     let event = event.from_client(client).detail("recovery code used");
-    end_all(txn, account, epoch, &event).await?;
+    end_all(txn, live(auth.context(), account, now), &event).await?;
     Ok(())
 }
 
@@ -326,7 +357,10 @@ async fn is_allowed(auth: &Portcullis, row: &account::Model) -> Result<bool, Fau
 pub(crate) struct StandIn<'a> {
     auth: &'a Portcullis,
     client: &'a ClientInfo,
+    live: Live,
     found: Model,
+    /// The factor that was passed when it became trusted.
+    factor: Factor,
     /// What the row becomes, and the token for this.
     next: Model,
     token: Token,
@@ -351,16 +385,20 @@ impl<'a> StandIn<'a> {
         let digests = tokens.digests(shown, row.id);
         let db = context.db();
         let executor = db.executor();
-        let found = store::find(&executor, (row.id, row.epoch), &digests, now);
-        let Some(found) = db.read(found).await? else { return Ok(None) };
-        let factor = Factor::ALL.iter().find(|factor| factor.as_str() == found.factor);
-        if !factor.is_some_and(|factor| session.accepts(*factor)) || !is_allowed(auth, row).await? {
+        let live = live(context, (row.id, row.epoch), now);
+        let found = db.read(store::find(&executor, live, &digests)).await?;
+        let Some(found) = found else { return Ok(None) };
+        let factor = Factor::ALL.iter().copied().find(|factor| factor.as_str() == found.factor);
+        let Some(factor) = factor.filter(|factor| session.accepts(*factor)) else {
+            return Ok(None);
+        };
+        if !is_allowed(auth, row).await? {
             return Ok(None);
         }
-        let token = tokens.new_token(row.id, found.expires_at);
+        let token = tokens.new_token(row.id, end_of(context, &found));
         let digest = tokens.digests(token, row.id).swap_remove(0);
         let next = Model { digest, last_used_at: now, ..on_client(found.clone(), client) };
-        Ok(Some(Self { auth, client, found, next, token }))
+        Ok(Some(Self { auth, client, live, found, factor, next, token }))
     }
 
     /// Locks the row of the account, and uses the token of the device, if there is one. The session is then
@@ -373,13 +411,13 @@ impl<'a> StandIn<'a> {
         session: NewSession<'s>,
     ) -> Result<(NewSession<'s>, Locked, Option<TrustedToken>), SessionError> {
         let locked = session.lock(txn).await?;
-        let Some(Self { auth, client, found, next, token }) = device else {
+        let Some(Self { auth, client, live, found, factor, next, token }) = device else {
             return Ok((session, locked, None));
         };
-        if !store::rotate(txn, found, next).await? {
+        if !store::rotate(txn, *live, found, next).await? {
             return Ok((session, locked, None));
         }
-        let session = session.by_trusted_device();
+        let session = session.by_trusted_device(*factor);
         // Now it is complete, so this records it.
         let locked = session.lock(txn).await?;
         let tokens = auth.per_instance::<TrustedTokens>();
@@ -449,9 +487,19 @@ impl<'a> NewTrust<'a> {
         let tokens = auth.per_instance::<TrustedTokens>();
         let before = tokens.find(client, account.id, now);
         let before = before.map(|token| tokens.digests(token, account.id)).unwrap_or_default();
-        store::insert(txn, row.clone(), &before, config.max_per_account).await?;
+        let live = live(context, (account.id, account.epoch), now);
+        let most = config.max_per_account;
+        let removed = store::insert(txn, row.clone(), live, &before, most).await?;
         let event = Event::new(EventKind::TrustedDeviceAdded, now).account(account.id);
-        audit_log::record(txn, &event.from_client(client)).await?;
+        let event = event.from_client(client);
+        for (was_removed, cause) in [(removed.replaced, "replaced"), (removed.above_limit, "limit")]
+        {
+            if was_removed {
+                let kind = EventKind::TrustedDeviceRemoved;
+                audit_log::record(txn, &Event { kind, ..event.clone() }.detail(cause)).await?;
+            }
+        }
+        audit_log::record(txn, &event).await?;
         let days = Some(config.lifetime.as_secs() / DAY).filter(|days| *days > 0);
         let values = Values::new().with_some("days", days).with_some("address", client.address());
         let to = account.email.as_deref().and_then(Recipient::email);

@@ -1,5 +1,7 @@
 //! Queries on trusted devices. A row counts while the account has its epoch, until it ends.
 
+use std::time::Duration;
+
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
@@ -10,23 +12,40 @@ use super::entity::{ActiveModel, Column, Entity, Model};
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, TrustedDeviceId};
 
-/// The condition for the rows of an account that count.
-fn live(account: AccountId, epoch: i64, now: Timestamp) -> Condition {
-    Condition::all()
-        .add(Column::AccountId.eq(account))
-        .add(Column::Epoch.eq(epoch))
-        .add(Column::ExpiresAt.gt(now))
+/// Which rows of an account count.
+#[derive(Clone, Copy)]
+pub(super) struct Live {
+    pub(super) account: AccountId,
+    pub(super) epoch: i64,
+    pub(super) now: Timestamp,
+    /// The present lifetime. If it was longer when a device became trusted, the shorter one counts.
+    pub(super) lifetime: Duration,
+}
+
+impl Live {
+    fn condition(self) -> Condition {
+        Condition::all()
+            .add(Column::AccountId.eq(self.account))
+            .add(Column::Epoch.eq(self.epoch))
+            .add(Column::ExpiresAt.gt(self.now))
+            .add(Column::CreatedAt.gt(self.now.minus(self.lifetime)))
+    }
+
+    /// The same for a row with this epoch and these times.
+    fn has(self, (epoch, created_at, expires_at): (i64, Timestamp, Timestamp)) -> bool {
+        let since = self.now.minus(self.lifetime);
+        epoch == self.epoch && expires_at > self.now && created_at > since
+    }
 }
 
 /// Returns the device with one of these digests, if it counts.
 pub(super) async fn find<C: ConnectionTrait>(
     db: &C,
-    (account, epoch): (AccountId, i64),
+    live: Live,
     digests: &[Vec<u8>],
-    now: Timestamp,
 ) -> Result<Option<Model>, DbErr> {
     Entity::find()
-        .filter(live(account, epoch, now))
+        .filter(live.condition())
         .filter(Column::Digest.is_in(digests.iter().map(Vec::as_slice)))
         .one(db)
         .await
@@ -36,6 +55,7 @@ pub(super) async fn find<C: ConnectionTrait>(
 /// Returns false if another sign-in has used the token, or if it ended meanwhile. This one UPDATE decides.
 pub(super) async fn rotate<C: ConnectionTrait>(
     db: &C,
+    live: Live,
     row: &Model,
     next: &Model,
 ) -> Result<bool, DbErr> {
@@ -46,10 +66,19 @@ pub(super) async fn rotate<C: ConnectionTrait>(
         .col_expr(Column::LastUsedAt, Expr::value(next.last_used_at))
         .filter(Column::Id.eq(row.id))
         .filter(Column::Digest.eq(row.digest.as_slice()))
-        .filter(live(row.account_id, row.epoch, next.last_used_at))
+        .filter(live.condition())
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)
+}
+
+/// Which devices that counted were removed for a new one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Removed {
+    /// It was the one of the same browser.
+    pub(super) replaced: bool,
+    /// There were too many.
+    pub(super) above_limit: bool,
 }
 
 /// Inserts a device. Removes those of the account that count no more, one with one of the digests
@@ -57,12 +86,14 @@ pub(super) async fn rotate<C: ConnectionTrait>(
 pub(super) async fn insert<C: ConnectionTrait>(
     db: &C,
     row: Model,
+    live: Live,
     replaced: &[Vec<u8>],
     most: u32,
-) -> Result<(), DbErr> {
-    let others: Vec<(TrustedDeviceId, Vec<u8>, i64, Timestamp)> = Entity::find()
+) -> Result<Removed, DbErr> {
+    let others: Vec<(TrustedDeviceId, Vec<u8>, i64, Timestamp, Timestamp)> = Entity::find()
         .select_only()
-        .columns([Column::Id, Column::Digest, Column::Epoch, Column::ExpiresAt])
+        .columns([Column::Id, Column::Digest])
+        .columns([Column::Epoch, Column::CreatedAt, Column::ExpiresAt])
         .filter(Column::AccountId.eq(row.account_id))
         .order_by_desc(Column::LastUsedAt)
         .order_by_desc(Column::Id)
@@ -70,27 +101,30 @@ pub(super) async fn insert<C: ConnectionTrait>(
         .all(db)
         .await?;
     let mut room = most.saturating_sub(1);
-    let over = others.into_iter().filter(|(_, digest, epoch, expires_at)| {
-        let counts = *epoch == row.epoch && *expires_at > row.created_at;
-        let stays = counts && room > 0 && !replaced.contains(digest);
-        room -= u32::from(stays);
-        !stays
-    });
-    let over: Vec<_> = over.map(|(id, ..)| id).collect();
+    let (mut removed, mut over) = (Removed::default(), Vec::new());
+    for (id, digest, epoch, created_at, expires_at) in others {
+        let counts = live.has((epoch, created_at, expires_at));
+        let same_browser = replaced.contains(&digest);
+        if counts && !same_browser && room > 0 {
+            room -= 1;
+            continue;
+        }
+        removed.replaced |= counts && same_browser;
+        removed.above_limit |= counts && !same_browser;
+        over.push(id);
+    }
     remove_these(db, over).await?;
     Entity::insert(ActiveModel::from(row).reset_all()).exec_without_returning(db).await?;
-    Ok(())
+    Ok(removed)
 }
 
 /// Returns the devices of an account that count, the one that was used last first.
 pub(super) async fn of_account<C: ConnectionTrait>(
     db: &C,
-    account: AccountId,
-    epoch: i64,
-    now: Timestamp,
+    live: Live,
 ) -> Result<Vec<Model>, DbErr> {
     Entity::find()
-        .filter(live(account, epoch, now))
+        .filter(live.condition())
         .order_by_desc(Column::LastUsedAt)
         .order_by_desc(Column::Id)
         .all(db)
@@ -100,33 +134,26 @@ pub(super) async fn of_account<C: ConnectionTrait>(
 /// Removes one device. Returns false if the account has no such one that counts.
 pub(super) async fn remove<C: ConnectionTrait>(
     db: &C,
-    account: AccountId,
-    epoch: i64,
+    live: Live,
     id: TrustedDeviceId,
-    now: Timestamp,
 ) -> Result<bool, DbErr> {
-    let one = Entity::delete_many().filter(Column::Id.eq(id)).filter(live(account, epoch, now));
+    let one = Entity::delete_many().filter(Column::Id.eq(id)).filter(live.condition());
     Ok(one.exec(db).await?.rows_affected > 0)
 }
 
-/// Removes all devices of an account. Returns how many of them counted in this epoch.
-pub(super) async fn remove_all<C: ConnectionTrait>(
-    db: &C,
-    account: AccountId,
-    epoch: i64,
-    now: Timestamp,
-) -> Result<u64, DbErr> {
+/// Removes all devices of an account. Returns how many of them counted.
+pub(super) async fn remove_all<C: ConnectionTrait>(db: &C, live: Live) -> Result<u64, DbErr> {
     // By the primary key: on InnoDB, a delete by the account would also lock the gap beside its rows,
     // where other accounts insert theirs.
-    let all: Vec<(TrustedDeviceId, i64, Timestamp)> = Entity::find()
+    let all: Vec<(TrustedDeviceId, i64, Timestamp, Timestamp)> = Entity::find()
         .select_only()
-        .columns([Column::Id, Column::Epoch, Column::ExpiresAt])
-        .filter(Column::AccountId.eq(account))
+        .columns([Column::Id, Column::Epoch, Column::CreatedAt, Column::ExpiresAt])
+        .filter(Column::AccountId.eq(live.account))
         .into_tuple()
         .all(db)
         .await?;
-    let counted = |(_, of, end): &&(_, i64, Timestamp)| *of == epoch && *end > now;
-    let count = all.iter().filter(counted).count() as u64;
+    let counted = all.iter().filter(|(_, epoch, from, to)| live.has((*epoch, *from, *to)));
+    let count = counted.count() as u64;
     remove_these(db, all.into_iter().map(|(id, ..)| id).collect()).await?;
     Ok(count)
 }

@@ -35,6 +35,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
                 config.password.change_page = Some("/settings/password".to_owned());
                 config.rate.per_source = None;
                 config.rate.per_principal = None;
+                config.trusted_device.enabled = true;
             })
     });
     let app = auth

@@ -60,7 +60,7 @@ const LEAVES: &[&str] = &[
 ];
 
 /// Types that must never be printed, each with the file that defines it.
-const SECRETS: [(&str, &str); 29] = [
+const SECRETS: [(&str, &str); 31] = [
     ("base/jwt.rs", "SigningKey"),
     ("base/jwt.rs", "Jwt"),
     ("base/secret.rs", "Secret"),
@@ -73,6 +73,8 @@ const SECRETS: [(&str, &str); 29] = [
     ("session/device.rs", "KnownDevice"),
     ("session/issue.rs", "Issued"),
     ("session/issue.rs", "Minted"),
+    ("session/trusted.rs", "Token"),
+    ("session/trusted.rs", "TrustedToken"),
     ("one_time/start.rs", "Started"),
     ("page/link.rs", "LinkToken"),
     ("challenge/mod.rs", "PreparedChallenge"),

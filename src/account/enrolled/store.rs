@@ -15,6 +15,8 @@ use crate::base::id::AccountId;
 const TABLES: [(Factor, &str); 2] =
     [(Factor::Totp, "auth_totp"), (Factor::RecoveryCode, "auth_recovery_code")];
 
+const TRUSTED_DEVICES: &str = "auth_trusted_device";
+
 /// Returns when the password was last replaced through the mailbox.
 pub(crate) async fn password_mailed<C: ConnectionTrait>(
     db: &C,
@@ -86,14 +88,14 @@ enum Key {
     Digest,
 }
 
-/// Deletes these rows of a table by the primary key. On InnoDB, a delete by the account would also lock the
-/// gap beside its rows, where other accounts insert theirs.
+/// Deletes these rows of a table by the primary key. Returns true if there were any. On InnoDB, a delete by
+/// the account would also lock the gap beside its rows, where other accounts insert theirs.
 async fn delete<C: ConnectionTrait>(
     db: &C,
     key: Key,
     table: &'static str,
     which: Expr,
-) -> Result<(), DbErr> {
+) -> Result<bool, DbErr> {
     let name = if key == Key::Id { "id" } else { "digest" };
     let mut select = Query::select();
     select.column(name).from(table).and_where(which);
@@ -105,12 +107,12 @@ async fn delete<C: ConnectionTrait>(
         });
     }
     if keys.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let mut delete = Query::delete();
     delete.from_table(table).and_where(Expr::col(name).is_in(keys));
     db.execute(&delete).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// Deletes the trusted devices of an account that goes to another person. They do not count any more, but
@@ -119,7 +121,24 @@ pub(crate) async fn forget_trusted_devices<C: ConnectionTrait>(
     db: &C,
     id: AccountId,
 ) -> Result<(), DbErr> {
-    delete(db, Key::Id, "auth_trusted_device", Expr::col("account_id").eq(id)).await
+    delete(db, Key::Id, TRUSTED_DEVICES, Expr::col("account_id").eq(id)).await?;
+    Ok(())
+}
+
+/// Deletes the trusted devices of an account that count. Returns true if there were any. The transaction has
+/// locked the row of the account.
+pub(crate) async fn end_trusted_devices<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let mut epoch = Query::select();
+    epoch.column("epoch").from("auth_account").and_where(Expr::col("id").eq(id));
+    let counts = Expr::col("account_id")
+        .eq(id)
+        .and(Expr::col("expires_at").gt(now))
+        .and(Expr::col("epoch").in_subquery(epoch));
+    delete(db, Key::Id, TRUSTED_DEVICES, counts).await
 }
 
 /// Deletes what was stored for factors of an account in the epoch `since` or later. Returns the factors

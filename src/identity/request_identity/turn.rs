@@ -19,7 +19,7 @@ use crate::outbox::{self, Outgoing};
 use crate::session::issue::token_lifetime;
 use crate::session::judge::{ClientMark, Ended, Generation, SessionState};
 use crate::session::store::Rotation;
-use crate::session::{Transport, store as session_store};
+use crate::session::{Transport, store as session_store, trusted};
 
 /// An accepted token and its session, when the token may be replaced by its next generation.
 pub(super) struct Turn<'a> {
@@ -175,10 +175,16 @@ impl RequestIdentity {
     ) -> Result<(), Fault> {
         let (context, id) = (self.auth.context().clone(), state.id);
         let (event, notice) = (event.clone(), notice.cloned());
+        // A client that has a copy of one cookie may have all of them.
+        let theft = state.account_id.filter(|_| reason == Ended::TheftSuspected);
+        let copied = trusted::of_copied(&context, theft);
         // A task of its own: a thief must not prevent the end of the session by closing the
         // connection.
         let ending = async move {
             transaction!(context.db(), |txn| {
+                if let Some(account) = copied {
+                    session_store::lock_account(txn, account).await?;
+                }
                 // Of several replays at once, only the one that ended the session writes the event
                 // and the notice.
                 let ended = session_store::end(txn, id, reason, now).await?;
@@ -186,6 +192,9 @@ impl RequestIdentity {
                     audit_log::record(txn, &event).await?;
                     if let Some(notice) = &notice {
                         outbox::put(txn, &context, notice).await?;
+                    }
+                    if let Some(account) = copied {
+                        trusted::end_copied(txn, account, &event, "theft").await?;
                     }
                 }
                 Ok(())
