@@ -105,14 +105,14 @@ impl Kind {
             | Self::PhoneUndo
             | Self::LoginNameUndo
             | Self::AccountKeep
-            | Self::RecoveryObjection => true,
+            | Self::RecoveryObjection
+            | Self::AccountRecovery => true,
             Self::Verification
             | Self::EmailChange
             | Self::PhoneChange
             | Self::LoginName
             | Self::FactorCode
             | Self::FactorUndo
-            | Self::AccountRecovery
             | Self::Application(_) => false,
         })
     }
@@ -123,8 +123,9 @@ impl Kind {
     /// end the owner's link by changing something. Whether such a link still works is decided by
     /// what the account remembers, and not by its row: see [`former`](crate::account::former).
     /// The same applies to a link that reopens a closed account: see
-    /// [`closing`](crate::account::closing). And to a link that objects to a recovery: see
-    /// [`recovering`](crate::account::recovering). A link that undoes the set-up of a factor is bound to the
+    /// [`closing`](crate::account::closing). And to the links of a recovery, which objects to it or finishes
+    /// it: see [`recovering`](crate::account::recovering). Otherwise a thief could end the recovery of the
+    /// owner with a new password, and nobody would see it. A link that undoes the set-up of a factor is bound to the
     /// address to which it was sent.
     fn outlives(&self, ending: Ending<'_>) -> bool {
         match (self, ending) {
@@ -135,7 +136,8 @@ impl Kind {
                 | Self::LoginNameUndo
                 | Self::AccountKeep
                 | Self::FactorUndo
-                | Self::RecoveryObjection,
+                | Self::RecoveryObjection
+                | Self::AccountRecovery,
                 _,
             ) => true,
             (Self::Verification, Ending::BySession { verified }) => !verified,
@@ -224,6 +226,7 @@ mod tests {
                     "account_keep",
                     "factor_undo",
                     "recovery_objection",
+                    "account_recovery",
                 ],
             ),
             (
@@ -235,6 +238,7 @@ mod tests {
                     "account_keep",
                     "factor_undo",
                     "recovery_objection",
+                    "account_recovery",
                 ],
             ),
             (
@@ -247,6 +251,7 @@ mod tests {
                     "account_keep",
                     "factor_undo",
                     "recovery_objection",
+                    "account_recovery",
                 ],
             ),
             (Ending::Kind(&Kind::EmailUndo), vec![]),

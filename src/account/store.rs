@@ -581,14 +581,16 @@ pub(crate) async fn set<C: ConnectionTrait>(
             update.col_expr(account::Column::Epoch, moved.into())
         }
     };
+    let value = value.into();
     use account::Column::{DeletedAt, DisabledAt, Superuser};
-    if matches!(column, DisabledAt | DeletedAt | Superuser) {
+    let none = [value.as_null(), sea_orm::Value::from(false)].contains(&value);
+    if matches!(column, DisabledAt | DeletedAt | Superuser) && !none {
         // A recovery does not wait until the account is enabled again. Nor may it give somebody the
         // rights that the account gets meanwhile.
         update = update.col_expr(account::Column::RecoveryId, no_recovery());
     }
     let updated = update
-        .col_expr(column, Expr::value(value.into()))
+        .col_expr(column, Expr::value(value))
         .filter(account::Column::Id.eq(id))
         .filter(account::Column::DeletedAt.is_null().or(is_closing()))
         .exec(db)

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use super::error::AccountRecoveryError;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
 use crate::base::id::AccountId;
-use crate::context::Context;
+use crate::base::transaction::Db;
 use crate::guard::{Outcome, Requirement};
 use crate::handle::Portcullis;
 use crate::identity::resolver::Resolver;
@@ -47,13 +49,32 @@ impl RecoveryActor<'_> {
         }
     }
 
-    /// Checks that the actor may recover this account.
+    /// Returns an event of what the actor does to an account, with the session of an administrator.
+    pub(super) fn event(self, kind: EventKind, account: AccountId, now: Timestamp) -> Event {
+        let event = Event::new(kind, now).account(account).detail(self.text());
+        match self {
+            Self::Administrator(identity) => event.session(identity.session().id()),
+            Self::Program(_) => event,
+        }
+    }
+
+    /// True for the administrator who opened a recovery. A program of the operator may do every step.
+    pub(super) fn has_opened(self, opened_by: &str) -> bool {
+        match self {
+            Self::Administrator(_) => self.text() == opened_by,
+            Self::Program(_) => false,
+        }
+    }
+
+    /// Checks that the actor may recover this account. A denial is recorded.
     pub(super) async fn check(
         self,
         auth: &Portcullis,
+        db: Db<'_>,
         account: AccountId,
     ) -> Result<(), AccountRecoveryError> {
         let Self::Administrator(identity) = self else { return Ok(()) };
+        let own = identity.account().id();
         let context = auth.context();
         if identity.is_superseded() {
             return Err(AccountRecoveryError::Auth(AuthError::superseded()));
@@ -66,15 +87,20 @@ impl RecoveryActor<'_> {
             Outcome::StepUp => {
                 return Err(AccountRecoveryError::Auth(AuthError::StepUp(rule.step_up(identity))));
             }
-            Outcome::Denied => return Err(AccountRecoveryError::Auth(AuthError::Denied)),
+            Outcome::Denied => {
+                auth.note_denial(own, &rule.to_string());
+                return Err(AccountRecoveryError::Auth(AuthError::Denied));
+            }
         }
-        if identity.account().id() == account {
+        if own == account {
+            auth.note_denial(own, "recovery(own_account)");
             return Err(AccountRecoveryError::OwnAccount);
         }
-        match has_more_rights(auth, context, identity, account).await? {
-            false => Ok(()),
-            true => Err(AccountRecoveryError::MoreRights),
+        if has_more_rights(auth, db, identity, account).await? {
+            auth.note_denial(own, "recovery(more_rights)");
+            return Err(AccountRecoveryError::MoreRights);
         }
+        Ok(())
     }
 }
 
@@ -83,12 +109,13 @@ impl RecoveryActor<'_> {
 /// can ask for it.
 async fn has_more_rights(
     auth: &Portcullis,
-    context: &Context,
+    db: Db<'_>,
     identity: &Identity,
     account: AccountId,
 ) -> Result<bool, AccountRecoveryError> {
+    let context = auth.context();
     let resolver = auth.per_instance::<Resolver>();
-    let found = resolver.account(context, account).await?;
+    let found = resolver.account_in(db, context, account).await?;
     let (account, grants) = found.ok_or(AccountRecoveryError::NotFound)?;
     let rights = identity.rights();
     if identity.account().is_superuser() && !rights.are_limited() {

@@ -1,9 +1,12 @@
 //! What administrators do: open a recovery, cancel it, and send the link.
 
+use std::time::Duration;
+
 use super::AccountRecoveries;
 use super::actor::RecoveryActor;
 use super::entity::Model;
 use super::error::AccountRecoveryError;
+use super::notice::Destination;
 use super::recovery::{AccountRecovery, NewRecovery, OpenedRecovery};
 use super::{notice, store};
 use crate::account::closing::store as closing_store;
@@ -12,7 +15,7 @@ use crate::account::recovering::{RecoveryState, store as recovering_store};
 use crate::account::{Account, Email, has_unproved_mailbox, store as account_store};
 use crate::audit_log;
 use crate::base::clock::Timestamp;
-use crate::base::event::{Event, EventKind};
+use crate::base::event::EventKind;
 use crate::base::id::{AccountId, AccountRecoveryId};
 use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Txn, transaction};
@@ -38,7 +41,7 @@ impl AccountRecoveries<'_> {
         actor: RecoveryActor<'_>,
     ) -> Result<OpenedRecovery, AccountRecoveryError> {
         let (reason, email) = new.parse().map_err(AccountRecoveryError::Invalid)?;
-        actor.check(self.auth, account).await?;
+        actor.check(self.auth, self.db, account).await?;
         let context = self.auth.context();
         let (config, now) = (&context.config.account_recovery, context.now());
         transaction!(self.db, |txn| {
@@ -48,7 +51,6 @@ impl AccountRecoveries<'_> {
             }
             if let Some(open) = self.of_row(txn, &row, now).await?
                 && open.state.is_open()
-                && open.expires_at > now
             {
                 return Err(AccountRecoveryError::AlreadyOpen);
             }
@@ -81,14 +83,15 @@ impl AccountRecoveries<'_> {
                 ended_at: None,
             };
             if let Some(before) = row.recovery_id {
-                recovering_store::end(txn, before, RecoveryState::Ended, now).await?;
+                recovering_store::expire(txn, before, now).await?;
             }
             store::insert(txn, recovery.clone()).await?;
             recovering_store::set(txn, account, recovery.id).await?;
             let notices = notice::opened(txn, context, &row, recovery.id).await?;
-            self.record(txn, EventKind::AccountRecoveryOpened, account, actor, now).await?;
+            let event = actor.event(EventKind::AccountRecoveryOpened, account, now);
+            audit_log::record(txn, &event).await?;
             let open = Some(recovery.id);
-            let recovery = AccountRecovery::of(recovery, open, now);
+            let recovery = AccountRecovery::of(recovery, open, config.link_lifetime, now);
             Ok(OpenedRecovery { recovery, notices })
         })
     }
@@ -103,7 +106,7 @@ impl AccountRecoveries<'_> {
         account: AccountId,
         actor: RecoveryActor<'_>,
     ) -> Result<(), AccountRecoveryError> {
-        actor.check(self.auth, account).await?;
+        actor.check(self.auth, self.db, account).await?;
         let now = self.auth.context().now();
         transaction!(self.db, |txn| {
             let row = closing_store::lock(txn, account).await?;
@@ -112,7 +115,8 @@ impl AccountRecoveries<'_> {
             if !self.stop(txn, account, open, RecoveryState::Cancelled, now).await? {
                 return Err(AccountRecoveryError::NotOpen);
             }
-            self.record(txn, EventKind::AccountRecoveryCancelled, account, actor, now).await
+            let event = actor.event(EventKind::AccountRecoveryCancelled, account, now);
+            Ok(audit_log::record(txn, &event).await?)
         })
     }
 
@@ -123,31 +127,43 @@ impl AccountRecoveries<'_> {
     /// # Errors
     /// The actor may not do this; [`AccountRecoveryError::NotFound`];
     /// [`AccountRecoveryError::Disabled`]; [`AccountRecoveryError::NotOpen`], also if the owner has
-    /// objected or signed in; [`AccountRecoveryError::TooEarly`];
-    /// [`AccountRecoveryError::Invalid`], if the account has lost the address for the link;
-    /// [`AccountRecoveryError::Fault`].
+    /// objected or signed in; [`AccountRecoveryError::SameAdministrator`];
+    /// [`AccountRecoveryError::TooEarly`]; [`AccountRecoveryError::Taken`], if another account has got
+    /// the new address; [`AccountRecoveryError::Invalid`], if the account has lost the address for the
+    /// link; [`AccountRecoveryError::Fault`]. After an error nothing is changed.
     pub async fn complete(
         &self,
         account: AccountId,
         actor: RecoveryActor<'_>,
     ) -> Result<(), AccountRecoveryError> {
-        actor.check(self.auth, account).await?;
+        actor.check(self.auth, self.db, account).await?;
         let context = self.auth.context();
-        let now = context.now();
+        let (config, now) = (&context.config.account_recovery, context.now());
         transaction!(self.db, |txn| {
             let row = self.lock(txn, account, now).await?;
             let open = self.open_of(txn, &row, RecoveryState::Open, now).await?;
+            // Before the end of the delay too, so that the administrator learns it early.
+            if config.second_administrator
+                && open.email.is_some()
+                && actor.has_opened(&open.opened_by)
+            {
+                return Err(AccountRecoveryError::SameAdministrator);
+            }
             if open.ready_at > now {
                 return Err(AccountRecoveryError::TooEarly(open.ready_at));
             }
+            // A caller with a transaction of their own may commit it in spite of an error. So this is
+            // checked before anything ends.
+            let to = self.destination(txn, &row, &open, now).await?;
             if !store::complete(txn, open.id, &actor.text(), now).await? {
                 return Err(AccountRecoveryError::NotOpen);
             }
             account_store::lock_and_end_sessions(txn, account).await?;
             outstanding::end(txn, account, Ending::All, now).await?;
-            notice::completed(txn, context, &row).await?;
-            self.send(txn, &row, &open).await?;
-            self.record(txn, EventKind::AccountRecoveryCompleted, account, actor, now).await
+            notice::completed(txn, context, &row, &open, now).await?;
+            notice::link(txn, context, &row, open.id, to).await?;
+            let event = actor.event(EventKind::AccountRecoveryCompleted, account, now);
+            Ok(audit_log::record(txn, &event).await?)
         })
     }
 
@@ -160,16 +176,21 @@ impl AccountRecoveries<'_> {
         account: AccountId,
         actor: RecoveryActor<'_>,
     ) -> Result<(), AccountRecoveryError> {
-        actor.check(self.auth, account).await?;
-        let now = self.auth.context().now();
+        actor.check(self.auth, self.db, account).await?;
+        let context = self.auth.context();
+        let now = context.now();
         transaction!(self.db, |txn| {
             let row = self.lock(txn, account, now).await?;
             let open = self.open_of(txn, &row, RecoveryState::Completed, now).await?;
             if open.expires_at <= now {
                 return Err(AccountRecoveryError::NotOpen);
             }
-            self.send(txn, &row, &open).await?;
-            self.record(txn, EventKind::AccountRecoveryCompleted, account, actor, now).await
+            let to = self.destination(txn, &row, &open, now).await?;
+            store::send_again(txn, open.id, &actor.text(), now).await?;
+            notice::link(txn, context, &row, open.id, to).await?;
+            let event = actor.event(EventKind::AccountRecoveryCompleted, account, now);
+            let event = event.detail(format!("again {}", actor.text()));
+            Ok(audit_log::record(txn, &event).await?)
         })
     }
 
@@ -183,11 +204,11 @@ impl AccountRecoveries<'_> {
         account: AccountId,
     ) -> Result<Vec<AccountRecovery>, AccountRecoveryError> {
         let executor = self.db.executor();
-        let now = self.auth.context().now();
+        let (lifetime, now) = (self.link_lifetime(), self.auth.context().now());
         let row = self.db.read(account_store::find(&executor, account)).await?;
         let open = row.and_then(|row| row.recovery_id);
         let rows = self.db.read(store::of_account(&executor, account)).await?;
-        Ok(rows.into_iter().map(|row| AccountRecovery::of(row, open, now)).collect())
+        Ok(rows.into_iter().map(|row| AccountRecovery::of(row, open, lifetime, now)).collect())
     }
 
     /// Locks an account that can be recovered.
@@ -214,8 +235,12 @@ impl AccountRecoveries<'_> {
         now: Timestamp,
     ) -> Result<Option<AccountRecovery>, AccountRecoveryError> {
         let Some(id) = row.recovery_id else { return Ok(None) };
-        let found = store::find(txn, id).await?;
-        Ok(found.map(|found| AccountRecovery::of(found, row.recovery_id, now)))
+        let (found, lifetime) = (store::find(txn, id).await?, self.link_lifetime());
+        Ok(found.map(|found| AccountRecovery::of(found, row.recovery_id, lifetime, now)))
+    }
+
+    fn link_lifetime(&self) -> Duration {
+        self.auth.context().config.account_recovery.link_lifetime
     }
 
     async fn open_of(
@@ -229,20 +254,24 @@ impl AccountRecoveries<'_> {
         open.filter(|open| open.state == state).ok_or(AccountRecoveryError::NotOpen)
     }
 
-    async fn send(
+    /// Returns where the link goes. Nothing is sent to a new address that another account has got.
+    async fn destination(
         &self,
         txn: &Txn<'_>,
         row: &account::Model,
         open: &AccountRecovery,
-    ) -> Result<(), AccountRecoveryError> {
-        let context = self.auth.context();
-        let to = notice::destination(txn, context, row, open.email.as_deref()).await?;
-        let to = to.ok_or_else(|| {
+        now: Timestamp,
+    ) -> Result<Destination, AccountRecoveryError> {
+        let email = open.email.as_deref();
+        if let Some(email) = email.and_then(|email| Email::parse(email).ok()) {
+            self.check_free(txn, row, &email, now).await?;
+        }
+        let to = notice::destination(txn, self.auth.context(), row, email).await?;
+        to.ok_or_else(|| {
             let message = "no message can be sent to it any more";
             let field = InvalidField::new("email", "undeliverable", message);
             AccountRecoveryError::Invalid(vec![field])
-        })?;
-        Ok(notice::link(txn, context, row, open.id, to).await?)
+        })
     }
 
     /// Checks that the new address can become the one of this account.
@@ -261,7 +290,8 @@ impl AccountRecoveries<'_> {
         if taken { Err(AccountRecoveryError::Taken) } else { Ok(()) }
     }
 
-    /// Ends the open recovery of an account, with its links. Returns false if it has already ended.
+    /// Ends the open recovery of an account, with its links. Returns false if it has already ended, or if
+    /// its time is over.
     pub(super) async fn stop(
         &self,
         txn: &Txn<'_>,
@@ -271,24 +301,12 @@ impl AccountRecoveries<'_> {
         now: Timestamp,
     ) -> Result<bool, AccountRecoveryError> {
         if !recovering_store::clear(txn, account, recovery).await?
-            || !recovering_store::end(txn, recovery, state, now).await?
+            || !recovering_store::end(txn, recovery, state, self.link_lifetime(), now).await?
         {
             return Ok(false);
         }
         outstanding::end(txn, account, Ending::Kind(&Kind::RecoveryObjection), now).await?;
         outstanding::end(txn, account, Ending::Kind(&Kind::AccountRecovery), now).await?;
         Ok(true)
-    }
-
-    async fn record(
-        &self,
-        txn: &Txn<'_>,
-        kind: EventKind,
-        account: AccountId,
-        actor: RecoveryActor<'_>,
-        now: Timestamp,
-    ) -> Result<(), AccountRecoveryError> {
-        let event = Event::new(kind, now).account(account).detail(actor.text());
-        Ok(audit_log::record(txn, &event).await?)
     }
 }

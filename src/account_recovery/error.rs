@@ -41,6 +41,10 @@ pub enum AccountRecoveryError {
     /// not sent yet.
     #[error("the account has no recovery at this step")]
     NotOpen,
+    /// The recovery has a new address, and this administrator opened it. See
+    /// [`second_administrator`](crate::config::AccountRecoveryConfig::second_administrator).
+    #[error("you opened this recovery with a new address; another administrator must complete it")]
+    SameAdministrator,
     /// The owner can still object.
     #[error("the owner can object until {0}; complete the recovery after that")]
     TooEarly(Timestamp),
@@ -75,6 +79,7 @@ problem! {
         Self::Taken => CONFLICT, "email_taken";
         Self::AlreadyOpen => CONFLICT, "recovery_open";
         Self::NotOpen => NOT_FOUND, "recovery_not_found";
+        Self::SameAdministrator => FORBIDDEN, "same_administrator";
         Self::TooEarly(_) => CONFLICT, "recovery_too_early";
         Self::Invalid(_) => UNPROCESSABLE_ENTITY, "invalid_fields";
         Self::WrongCode => FORBIDDEN, "wrong_code";

@@ -16,17 +16,34 @@
 //!    second factor of the account, in a sign-in or a step-up.
 //! 4. After the delay, an administrator [completes](AccountRecoveries::complete) it. This sends a link
 //!    to the new address, or else to a verified mail address of the account. All sessions, unfinished
-//!    sign-ins, codes and links end, and every verified address gets a second notice. The factors and
-//!    the password are unchanged, so nobody gets in with less than before. Objecting is still possible.
+//!    sign-ins, codes and links end, and every verified address gets a second notice, with a link of
+//!    its own to object. The factors and the password are unchanged, so a sign-in still needs all that
+//!    it needed before. Objecting is still possible. If the recovery has a new address, the
+//!    administrator who opened it cannot complete it
+//!    ([`second_administrator`](crate::config::AccountRecoveryConfig::second_administrator)).
 //! 5. The person opens the link and [sets a new password](AccountRecoveries::finish). In the same
 //!    transaction the link is used up, all second factors and recovery codes are removed, the new address
 //!    becomes the address of the account, and all sessions end. The person then signs in with the new
 //!    password. If a role requires a second factor, this sign-in [sets one
 //!    up](crate::second_factor#roles-that-require-a-factor).
 //!
-//! An account has at most one open recovery. It ends without a trace of a change if the account is
-//! disabled, closed, deleted or erased, if it becomes a superuser, if somebody first verifies its
-//! address, if a backup is restored, or 14 days after the delay.
+//! An account has at most one open recovery. It also ends, without an event, if the account is
+//! disabled, closed, deleted or erased, if it becomes a superuser, if it goes to the person who verifies
+//! its address for the first time, if a backup is restored, or 14 days after the delay. A link that was
+//! sent at the end of these days is valid for its lifetime.
+//!
+//! # What does not end it
+//! - A sign-in with the password alone. Otherwise a thief of the password could stop every recovery.
+//! - A new password, also by a mail for a forgotten one, a change of an address, and signing out
+//!   everywhere. A thief in a session or in the mailbox can do all this. They could end the link of the
+//!   owner without a trace, and a reset by mail removes no second factor, so the person may still need
+//!   the link. An objection is recorded. So an owner who did not ask for a recovery must object: tell
+//!   them so on these pages too. Only a link that was sent to an address of the account stops working
+//!   when the account leaves this address.
+//! - A trusted device. Its sign-in proves no second factor. An owner who uses one, or whose session lasts
+//!   for weeks, does not end a recovery by what they do every day. Then only the notices warn them. So
+//!   show a banner on your pages while `GET /account/recovery` says `open` or `completed`, with a button
+//!   to object.
 //!
 //! # Administrators
 //! [`RecoveryActor::Administrator`] takes the identity of a request. These rules are always checked:
@@ -82,8 +99,8 @@
 //! # What it does not do
 //! - It does not check who a person is.
 //! - It never signs anybody in, and shows the link to no administrator. But an administrator could enter
-//!   an address of their own as the new one. So every step is recorded with who did it, and the rights
-//!   of both are compared.
+//!   an address of their own as the new one. So another administrator must complete such a recovery, every
+//!   step is recorded with who did it, and the rights of both are compared.
 //! - An objection always wins. If a thief reads the mail of the account or has its second factor,
 //!   portcullis cannot tell them from the owner. See
 //!   [`guide::lost_access`](crate::guide::lost_access#somebody-else-is-in-the-account).
@@ -107,12 +124,16 @@
 //! # Events
 //! `account_recovery_opened`, `account_recovery_objected`, `account_recovery_cancelled`,
 //! `account_recovery_completed`, `account_recovered`; `user_updated` with `factors removed`;
-//! `email_changed` with `account recovery`.
+//! `email_changed` with `account recovery`. The detail of what an administrator does is who it was, after
+//! `again` if the link was sent again, and the event has their session. If an administrator may not do
+//! it, this is counted as a denial of their account: `recovery(own_account)`, `recovery(more_rights)`, or
+//! the requirement.
 //!
 //! # Error codes
 //! `wrong_code` (403), `link_used` (409), `invalid_fields` (422), `email_taken` (409),
-//! `recovery_not_found` (404). Only from methods: `own_account`, `more_rights`, `account_disabled`,
-//! `address_not_proved` (403), `account_not_found` (404), `recovery_open`, `recovery_too_early` (409).
+//! `recovery_not_found` (404). Only from methods: `own_account`, `more_rights`, `same_administrator`,
+//! `account_disabled`, `address_not_proved` (403), `account_not_found` (404), `recovery_open`,
+//! `recovery_too_early` (409).
 //!
 //! # Standard
 //! NIST SP 800-63B-4 4.2; OWASP ASVS 5.0 6.4.4 and 6.4.6.

@@ -108,25 +108,39 @@ impl AccountRecoveries<'_> {
         client: &ClientInfo,
     ) -> Result<(), AccountRecoveryError> {
         let password = Password::from(password.into());
-        let context = self.auth.context();
-        let (kind, now) = (&Kind::AccountRecovery, context.now());
+        let (kind, now) = (&Kind::AccountRecovery, self.auth.context().now());
         let challenge = self.look(kind, token, client, now).await?;
+        let done = self.use_link(&challenge, &password, client, now).await;
+        self.end(kind, token, client, now, done).await
+    }
+
+    async fn use_link(
+        &self,
+        challenge: &Challenge,
+        password: &Password,
+        client: &ClientInfo,
+        now: Timestamp,
+    ) -> Result<(), AccountRecoveryError> {
+        let context = self.auth.context();
         let id = challenge.account_id().ok_or(AccountRecoveryError::WrongCode)?;
         let executor = self.db.executor();
         let row = self.db.read(account_store::find(&executor, id)).await?;
         let row = row.ok_or(AccountRecoveryError::WrongCode)?;
         // Nothing is hashed for a link that cannot work.
-        self.of_link(&row, &challenge, now)?;
-        let hashed = self.hash(&password, &Account::from(row), client).await?;
-        let done = transaction!(self.db, |txn| {
+        let open = self.of_link(&row, challenge, now)?;
+        let recovery = self.db.read(store::find(&executor, open)).await?;
+        let email = recovery.ok_or(AccountRecoveryError::WrongCode)?.email;
+        let account = Account::from(row);
+        let hashed = self.hash(password, &account, email.as_deref(), client).await?;
+        transaction!(self.db, |txn| {
             let row = closing_store::lock(txn, id).await?.ok_or(AccountRecoveryError::WrongCode)?;
-            let open = self.of_link(&row, &challenge, now)?;
+            let open = self.of_link(&row, challenge, now)?;
+            is_still_own(txn, &row, challenge).await?;
             if !challenge.spend_from(txn, context, client, now).await? {
                 return Err(AccountRecoveryError::WrongCode);
             }
             self.recover(txn, &row, open, hashed.clone(), client, now).await
-        });
-        self.end(kind, token, client, now, done).await
+        })
     }
 
     /// Returns the open recovery of an account to which a link belongs.
@@ -154,6 +168,7 @@ impl AccountRecoveries<'_> {
     ) -> Result<(), AccountRecoveryError> {
         let (auth, context, id) = (self.auth, self.auth.context(), row.id);
         let recovery = store::find(txn, open).await?;
+        let lifetime = context.config.account_recovery.link_lifetime;
         let completed = RecoveryState::Completed.number();
         let recovery = recovery.filter(|recovery| recovery.state == completed);
         let recovery = recovery.ok_or(AccountRecoveryError::WrongCode)?;
@@ -172,7 +187,7 @@ impl AccountRecoveries<'_> {
         let names = NamesBefore::read(auth, txn, id).await?;
         let text = email.as_ref().map(Email::as_str);
         if !store::recover_account(txn, id, open, text, hashed, now).await?
-            || !recovering_store::end(txn, open, RecoveryState::Finished, now).await?
+            || !recovering_store::end(txn, open, RecoveryState::Finished, lifetime, now).await?
         {
             return Err(AccountRecoveryError::WrongCode);
         }
@@ -185,7 +200,9 @@ impl AccountRecoveries<'_> {
         let renamed = NamesChange { auth, cause, session_id: None, client, at: now };
         names.changed(txn, renamed).await?;
         one_time::end_of_account(txn, id, None, now).await?;
-        outstanding::end(txn, id, Ending::Kind(&Kind::RecoveryObjection), now).await?;
+        for kind in [Kind::RecoveryObjection, Kind::AccountRecovery] {
+            outstanding::end(txn, id, Ending::Kind(&kind), now).await?;
+        }
         // Strangers may have caused the locks.
         let kinds = [AttemptKind::Login, AttemptKind::Forgot, AttemptKind::SecondFactor];
         auth.attempts().close(txn, id, &kinds).await?;
@@ -256,17 +273,35 @@ impl AccountRecoveries<'_> {
         &self,
         new: &Password,
         account: &Account,
+        email: Option<&str>,
         client: &ClientInfo,
     ) -> Result<StoredPassword, AccountRecoveryError> {
         let passwords = self.auth.per_instance::<Passwords>();
         let executor = self.db.executor();
         let further = self.db.read(account_store::names_of(&executor, account.id())).await?;
-        let names = Names::of(account).and(&further);
+        let mut names = Names::of(account).and(&further);
+        // The link makes it the address of the account.
+        names.0.extend(email);
         let faults = passwords.faults("password", new, &names, client.address()).await?;
         if !faults.is_empty() {
             return Err(AccountRecoveryError::Invalid(faults));
         }
         Ok(passwords.hash(new, client.address()).await?)
+    }
+}
+
+/// Checks that the account still has the address to which its link was sent. The owner may have left a
+/// mailbox that somebody else reads. A new address belongs to no account yet, so it is not checked here.
+async fn is_still_own(
+    txn: &Txn<'_>,
+    row: &account::Model,
+    challenge: &Challenge,
+) -> Result<(), AccountRecoveryError> {
+    let Some(address) = challenge.data() else { return Ok(()) };
+    let names = account_store::names_of(txn, row.id).await?;
+    match names.iter().any(|name| name.normal == address && name.verified_at.is_some()) {
+        true => Ok(()),
+        false => Err(AccountRecoveryError::WrongCode),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A recovery, as administrators and owners see it.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::entity::Model;
 use crate::account::Email;
@@ -88,7 +89,7 @@ pub struct AccountRecovery {
     pub ready_at: Timestamp,
     /// Until when the link may be sent.
     pub expires_at: Timestamp,
-    /// Who sent the link, and when.
+    /// Who sent the latest link, and when.
     pub completed: Option<(String, Timestamp)>,
     /// When it ended, if this was recorded.
     pub ended_at: Option<Timestamp>,
@@ -96,10 +97,19 @@ pub struct AccountRecovery {
 
 impl AccountRecovery {
     /// Returns the recovery of a row. `open` is the open one of its account.
-    pub(super) fn of(row: Model, open: Option<AccountRecoveryId>, now: Timestamp) -> Self {
+    pub(super) fn of(
+        row: Model,
+        open: Option<AccountRecoveryId>,
+        link_lifetime: Duration,
+        now: Timestamp,
+    ) -> Self {
         let stored = RecoveryState::from_number(row.state).unwrap_or(RecoveryState::Ended);
-        // Whatever ends a recovery clears the column of the account. It need not change this row.
-        let over = open != Some(row.id) || stored == RecoveryState::Open && row.expires_at <= now;
+        // Whatever ends a recovery clears the column of the account. It need not change this row. A link
+        // that was sent late is valid for longer than it could be sent: `recovering::store::end` has the
+        // same rule.
+        let link_ends_at = row.completed_at.map(|at| at.plus(link_lifetime));
+        let ends_at = link_ends_at.map_or(row.expires_at, |ends_at| ends_at.max(row.expires_at));
+        let over = open != Some(row.id) || ends_at <= now;
         let state = if stored.is_open() && over { RecoveryState::Ended } else { stored };
         Self {
             id: row.id,

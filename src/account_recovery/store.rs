@@ -64,6 +64,22 @@ pub(super) async fn complete<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
+/// Records that an administrator sends the link again.
+pub(super) async fn send_again<C: ConnectionTrait>(
+    db: &C,
+    id: AccountRecoveryId,
+    by: &str,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    Entity::update_many()
+        .col_expr(Column::CompletedBy, Expr::value(Some(by)))
+        .col_expr(Column::CompletedAt, Expr::value(Some(now)))
+        .filter(Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// Sets the password of an account by its recovery, and removes its second factors. Ends all sessions.
 /// Returns false if the recovery is not the open one of the account, or if the account cannot be used.
 pub(super) async fn recover_account<C: ConnectionTrait>(

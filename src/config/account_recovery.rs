@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::check::Checker;
 use super::{Config, DAY, HOUR, MINUTE};
 
-/// Times of a [recovery by an administrator](crate::account_recovery).
+/// The rules of a [recovery by an administrator](crate::account_recovery).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AccountRecoveryConfig {
@@ -18,11 +18,14 @@ pub struct AccountRecoveryConfig {
     /// How long the link is valid with which the person sets a new password. Between ten minutes and
     /// seven days. Default: 24 h.
     pub link_lifetime: Duration,
+    /// Whether a recovery with a new mail address needs a second administrator: the one who opened it
+    /// cannot complete it. A [program](crate::account_recovery::RecoveryActor::Program) can. Default: true.
+    pub second_administrator: bool,
 }
 
 impl Default for AccountRecoveryConfig {
     fn default() -> Self {
-        Self { delay: 3 * DAY, open_for: 14 * DAY, link_lifetime: DAY }
+        Self { delay: 3 * DAY, open_for: 14 * DAY, link_lifetime: DAY, second_administrator: true }
     }
 }
 

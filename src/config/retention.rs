@@ -27,8 +27,8 @@ pub struct RetentionConfig {
     /// Closed accounts. During this time they can be reopened. Then they are erased. Between one
     /// day and 90 days. Default: 14 d.
     pub closed_accounts: Duration,
-    /// Recoveries by administrators, after they ended. At least one day and at most 400 days.
-    /// Default: 180 d.
+    /// Recoveries by administrators, after their time and that of a last link. At least one day and at
+    /// most 400 days. Default: 180 d.
     pub account_recoveries: Duration,
     /// The sources and details of the events of an erased account. Afterwards, the events only have
     /// their kind and time. At most 400 days, counted from the erasure. Default: 30 d.

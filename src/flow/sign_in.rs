@@ -361,9 +361,10 @@ impl<'a> NewSession<'a> {
         if let (Stage::Full, Enrolment::Due(due)) = (stage, self.demands.enrolment) {
             enrolled_store::set_enrolment_due(txn, self.row.id, due).await?;
         }
-        if stage == Stage::Full && self.demands.has_second(&self.proved, self.is_further()) {
-            // An owner who has a second factor needs no recovery.
-            recovering::has_factor(txn, self.row, self.client, self.now).await?;
+        if self.demands.has_second(&self.proved, self.is_further()) {
+            // An owner who has a second factor needs no recovery, even if they must set a new password or
+            // another factor next.
+            recovering::has_factor(txn, context, self.row, self.client, self.now).await?;
         }
         let mut account = Account::from(self.row.clone());
         if stage == Stage::PendingSecondFactor {

@@ -229,6 +229,7 @@
 //! | `account_recovery.delay` | 72 h, at least one hour | the owner of the account must be able to read the notice and object, also after a weekend. Without a delay, a person who convinces one administrator has the account |
 //! | `account_recovery.open_for` | 14 d after the delay | an administrator may be away; afterwards nobody remembers what was checked |
 //! | `account_recovery.link_lifetime` | 24 h | the person waits for this mail. It can be sent again |
+//! | `account_recovery.second_administrator` | on | with a new address, one dishonest administrator could enter their own and have the account of somebody who does not read mail for ten days. Two must work together. It matters only for a new address: any other link goes to a mailbox of the owner. Turn it off if there is one administrator, or let a program on the server complete such a recovery |
 //!
 //! # Retention
 //!
@@ -243,7 +244,7 @@
 //! | `retention.denials` | 30 d | they are for alerts and for finding the cause of a failure, not for history |
 //! | `retention.unverified_accounts` | 7 d, only if `login.require_verified` is on | A link is valid for a day, and its owner may be away for a weekend. After that the account only blocks an address for others. If accounts can be used without verification, none is deleted |
 //! | `retention.closed_accounts` | 14 d | How long a closed account can be reopened. It covers a holiday of the owner whose account a thief has closed. Data protection asks for an erasure within a month, and backups need some of that time. Between one and 90 days: with less, the link would be over before it is read |
-//! | `retention.account_recoveries` | 180 d after the time for it | as long as the events: a fraud is often found after months |
+//! | `retention.account_recoveries` | 180 d after the time for it, and after the lifetime of a link | as long as the events: a fraud is often found after months |
 //! | `retention.erased_sources` | 30 d after the erasure | Network addresses and details of the events of an erased account. A person who does harm and then leaves can be traced for this long. After it, the events only count what happened |
 //! | session data | as long as its session has a row | it is deleted with the last session of its lineage, never earlier. Not configurable |
 //! | record of messages about new devices | 30 d | as long as a place counts as reported. Not configurable |

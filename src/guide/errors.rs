@@ -167,6 +167,7 @@
 //! | `account_not_found` | 404 | there is no such account |
 //! | `account_disabled`, `account_not_verified` | 403 | [`job_identity`](crate::Portcullis::job_identity) and a recovery: the account cannot be used now |
 //! | `own_account`, `more_rights` | 403 | administrators cannot [recover](crate::account_recovery) their own account, nor one with a right that they do not have |
+//! | `same_administrator` | 403 | this administrator opened the recovery, and it has a new address; another one must [complete](crate::account_recovery) it |
 //! | `recovery_open` | 409 | the account already has an open recovery |
 //! | `recovery_not_found` | 404 | the account has no open recovery, or it is at another step |
 //! | `recovery_too_early` | 409 | the owner can still object to this recovery; the text says until when |

@@ -73,7 +73,7 @@
 //! | `auth_told_place`, `auth_device_digest` | 30 days | |
 //! | `auth_account`: accounts that strangers created and nobody verified | 7 days | `retention.unverified_accounts`; only with `login.require_verified` |
 //! | `auth_account`: accounts that were closed | 14 days, then they are [erased](crate::own_account#erasing) | `retention.closed_accounts` |
-//! | `auth_account_recovery` | 180 days after the time in which it could be completed | `retention.account_recoveries` |
+//! | `auth_account_recovery` | 180 days after the time in which it could be completed, and the lifetime of a link | `retention.account_recoveries` |
 //! | `auth_event`: addresses and details in the events of an erased account | 30 days | `retention.erased_sources` |
 //!
 //! ```

@@ -30,7 +30,8 @@
 //! 2. Tell the person when the three days are over. If they find their phone in the meantime, they sign
 //!    in with password and second factor, and this ends the recovery.
 //! 3. After that time complete it. Nobody does this automatically: an administrator looks at the case
-//!    again.
+//!    again. With a new address, it must be another administrator than the one who opened it
+//!    ([`account_recovery.second_administrator`](crate::config::AccountRecoveryConfig::second_administrator)).
 //! 4. The person opens the link within 24 hours, sets a new password and signs in. Ask them to set up new
 //!    second factors. If one of their roles requires one, the sign-in asks for it.
 //!
@@ -154,10 +155,12 @@
 //! | `mail.links.recovery_object` | the notice to each address | `/auth/account/recovery/object`, without a session; after a 204 say that nothing was changed, and offer to sign in |
 //! | `mail.links.account_recovery` | the link for the person | `/auth/account/recovery/finish` with a new `password`, without a session; after a 204 show the sign-in |
 //!
-//! A sign-in with the password alone does not end a recovery. So ask `GET /auth/account/recovery` after each
-//! sign-in. If the newest one is `open` or `completed`, show a banner on every page. It says that somebody
-//! asked an administrator for this account, and has a button that posts to
-//! `/auth/account/recovery/reject`.
+//! A sign-in with the password alone does not end a recovery. A person on a [trusted
+//! device](crate::trusted_device) or in a long session proves no second factor for weeks, and nothing else
+//! warns them except the notice. So ask `GET /auth/account/recovery` after each sign-in. If the newest one is
+//! `open` or `completed`, show a banner on every page. It says that somebody asked an administrator for this
+//! account, and has a button that posts to `/auth/account/recovery/reject`. Say that a new password is not
+//! enough.
 //!
 //! # Check who asks
 //!

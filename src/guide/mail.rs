@@ -80,6 +80,7 @@
 //! | `code`, `minutes` | messages with a code | the code, and how long it is valid |
 //! | `link`, `days` | `email_changed_undo`, `phone_changed_undo`, `login_name_added`, `factor_added`, `account_closed` | the link that undoes the change or reopens the account, and how long it is valid |
 //! | `link`, `hours` | `recovery_opened`, `recovery_link` | the link to object and the hours of the delay; the link that sets a new password, and how long it is valid |
+//! | `link` | `recovery_completed` | another link to object |
 //! | `factor` | `factor_added`, `factor_removed` | which factor |
 //! | `minutes` | `account_locked`, `second_factor_locked` | how long attempts are refused |
 //! | `count`, `first`, `last` | `new_device_digest` | how many sign-ins there were, and the times of the first and the last one |

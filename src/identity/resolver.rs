@@ -9,7 +9,7 @@ use crate::account::Account;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, SessionId};
-use crate::base::transaction::Fault;
+use crate::base::transaction::{Db, Fault};
 use crate::context::Context;
 use crate::handle::PerInstance;
 use crate::identity::error::AuthError;
@@ -114,8 +114,18 @@ impl Resolver {
         context: &Context,
         id: AccountId,
     ) -> Result<Option<(Account, Arc<Grants>)>, Fault> {
-        let db = context.db();
-        let found = db.read(self.statements.grants(&context.database, id));
+        self.account_in(context.db(), context, id).await
+    }
+
+    /// Does the same in a transaction of the caller, if `db` has one.
+    pub(crate) async fn account_in(
+        &self,
+        db: Db<'_>,
+        context: &Context,
+        id: AccountId,
+    ) -> Result<Option<(Account, Arc<Grants>)>, Fault> {
+        let executor = db.executor();
+        let found = db.read(self.statements.grants(&executor, id));
         let mut found = Box::pin(found).await?;
         let account = found.account.take();
         Ok(account.map(|account| (account, self.compiled(context, id, found))))

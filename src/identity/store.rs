@@ -285,7 +285,11 @@ impl Statements {
 
     /// Returns the grants of an account, and the account. A request that read versions earlier may
     /// get newer grants here.
-    pub(crate) async fn grants(&self, db: &Database, id: AccountId) -> Result<Granted, DbErr> {
+    pub(crate) async fn grants<C: ConnectionTrait>(
+        &self,
+        db: &C,
+        id: AccountId,
+    ) -> Result<Granted, DbErr> {
         let times = if self.backend == DbBackend::MySql { self.branches + 1 } else { 1 };
         let values = vec![Value::from(id.as_uuid()); times];
         let statement = Statement::from_sql_and_values(self.backend, &self.grants, values);

@@ -5,10 +5,11 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
 use super::{Login, LoginError};
-use crate::account::Account;
+use crate::account::closing::store as closing_store;
+use crate::account::{Account, recovering};
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{Factor, PassedFactors};
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::transaction::transaction;
 use crate::flow::factors::Reauthentication;
 use crate::flow::sign_in::{Demands, LoginOutcome, NewSession};
@@ -283,7 +284,14 @@ impl Login<'_> {
         let now = context.now();
         let account = (identity.account().id(), identity.account().epoch);
         transaction!(context.db(), |txn| {
-            again.lock(txn).await?;
+            if factor == Factor::Password {
+                again.lock(txn).await?;
+            } else if let Some(row) = closing_store::lock(txn, account.0).await?
+                && EnrolledFactors(row.enrolled_factors).contains(factor)
+            {
+                // An owner who has a second factor needs no recovery.
+                recovering::has_factor(txn, context, &row, client, now).await?;
+            }
             if factor == Factor::RecoveryCode {
                 end_after_recovery(self.auth, txn, account, client, now).await?;
             }

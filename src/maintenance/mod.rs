@@ -456,7 +456,8 @@ impl Sweep<'_> {
         self.batches(&db, waiting, || totp_store::purge_waiting(&executor, before, BATCH)).await?;
         self.seeds(&mut report.encrypted_seeds).await?;
 
-        let before = now.minus(kept.account_recoveries);
+        // A link that was sent at the last moment is still valid for its lifetime.
+        let before = now.minus(kept.account_recoveries + config.account_recovery.link_lifetime);
         let recoveries = &mut report.account_recoveries;
         self.batches(&db, recoveries, || recovery_store::purge(&executor, before, BATCH)).await?;
         let trusted = &mut report.trusted_devices;

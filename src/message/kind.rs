@@ -136,8 +136,8 @@ message_kinds! {
     AccountClosed = "account_closed", Happened, ["address", "link", "days"];
     /// An administrator wants to recover the account, with a link to object.
     RecoveryOpened = "recovery_opened", Happened, ["link", "hours"];
-    /// An administrator has sent the link of a recovery.
-    RecoveryCompleted = "recovery_completed", Happened, [];
+    /// An administrator has sent the link of a recovery. It has another link to object.
+    RecoveryCompleted = "recovery_completed", Happened, ["link"];
     /// Contains the link of a recovery, which sets a new password.
     RecoveryLink = "recovery_link", Happened, ["link", "hours"];
     /// A code for something that the account is about to do.
@@ -174,6 +174,7 @@ impl MessageKind {
                 | Self::LoginNameAdded
                 | Self::FactorAdded
                 | Self::RecoveryOpened
+                | Self::RecoveryCompleted
                 | Self::RecoveryLink
         )
     }

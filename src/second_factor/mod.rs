@@ -574,7 +574,7 @@ impl SecondFactor<'_> {
             let spent = right.spend(self.auth, txn, client, now).await?;
             if EnrolledFactors(right.row.enrolled_factors).contains(code.factor()) {
                 // An owner who has a second factor needs no recovery.
-                recovering::has_factor(txn, &right.row, client, now).await?;
+                recovering::has_factor(txn, context, &right.row, client, now).await?;
             }
             let issued = again.make(txn, code.factor(), client, now).await?;
             Ok::<_, SecondFactorError>((issued, spent))

@@ -453,7 +453,8 @@ mod tests {
 
     #[test]
     fn a_session_that_moved_has_proved_its_factors_but_none_counts() {
-        let passed = PassedFactors::one(Factor::Password, at(1)).by_trusted_device(at(2));
+        let passed =
+            PassedFactors::one(Factor::Password, at(1)).by_trusted_device(at(2), Factor::Totp);
         let mut state = SessionState { factors: passed, ..session() };
         assert!(!state.has_moved() && state.has_proved(Factor::Password));
         state.move_away();

@@ -112,6 +112,9 @@
 //! # What it does not do
 //! - It stands in only after a password. A sign-in by mail, or one that your application makes without a
 //!   password, asks for the second factor.
+//! - It does not end a [recovery by an administrator](crate::account_recovery), as a second factor does. An
+//!   owner who uses trusted devices proves no second factor for weeks. Show a banner on your pages
+//!   while `GET /account/recovery` says `open` or `completed`.
 //! - It does not recognise a device. Everyone who can read the cookie has it, and the owner gets a mail when a
 //!   device becomes trusted. [Known devices](crate::attempt#known-devices) are something else: they skip
 //!   nothing.

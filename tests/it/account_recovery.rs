@@ -32,6 +32,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const NEW: &str = "a new horse with another battery";
+const OTHER: &str = "a third horse of another stable";
 const CLI: RecoveryActor<'static> = RecoveryActor::Program("cli:root@db1");
 
 /// The application of the other tests, with the routes of this capability.
@@ -110,6 +111,21 @@ async fn member(probe: &Probe, name: &str) -> Account {
     let account = probe.register_with_email(name, &format!("{name}@example.com")).await;
     probe.auth.accounts().verify(account.id()).await.expect("it is verified");
     probe.auth.accounts().find(account.id()).await.expect("it answers").expect("there is one")
+}
+
+/// The same, for an administrator of recoveries.
+async fn helper(probe: &Probe, name: &str) -> Account {
+    let account = member(probe, name).await;
+    let recover = Permission::parse(RECOVER).expect("a permission");
+    probe.auth.permissions().grant(account.id(), &recover).await.expect("it is granted");
+    account
+}
+
+async fn session_of(auth: &Portcullis, account: Option<&Account>) -> Option<Identity> {
+    match account {
+        Some(account) => Some(identity(auth, account).await),
+        None => None,
+    }
 }
 
 /// Refuses new passwords while the flag is set.
@@ -283,7 +299,8 @@ on_every_database! {
             assert_eq!(answer.status, 200, "{}", answer.text);
             counts.push(count);
         }
-        // Two changes of the recovery, the end of both kinds of links, and the event.
+        // Two changes of the recovery, which also look whether its time is over, the end of both kinds of
+        // links, and the event.
         assert_eq!(counts[1], counts[0] + 5, "{counts:?}");
     }
 
@@ -433,7 +450,9 @@ on_every_database! {
 
     async fn a_change_of_the_account_ends_its_recovery(probe: Probe) {
         let accounts = probe.auth.accounts();
-        for change in ["disable", "disable later", "close", "promote", "restore", "neither"] {
+        let ends = ["disable", "disable later", "close", "delete", "promote", "restore"];
+        let stays = ["enable", "demote", "neither"];
+        for change in ends.into_iter().chain(stays) {
             let name = change.replace(' ', "-");
             let id = member(&probe, &name).await.id();
             open(&probe, id).await;
@@ -447,9 +466,14 @@ on_every_database! {
                     accounts.close(id).await.expect("it is closed");
                     accounts.keep(id).await.expect("it is open");
                 }
+                "delete" => accounts.delete(id).await.expect("it is deleted"),
                 "promote" => {
                     accounts.set_superuser(id, true).await.expect("it is set");
                 }
+                "demote" => {
+                    accounts.set_superuser(id, false).await.expect("it is set");
+                }
+                "enable" => accounts.enable(id).await.expect("it is enabled"),
                 "restore" => {
                     probe.auth.maintenance().after_restore().await.expect("it runs");
                 }
@@ -458,13 +482,14 @@ on_every_database! {
             if change.starts_with("disable") {
                 accounts.enable(id).await.expect("it is enabled");
             }
-            let expected = match change {
-                "neither" => RecoveryState::Open,
-                _ => RecoveryState::Ended,
+            let expected = match stays.contains(&change) {
+                true => RecoveryState::Open,
+                false => RecoveryState::Ended,
             };
             assert_eq!(state(&probe, id).await, expected, "{change}");
             probe.clock.advance(3 * DAY);
-            assert_eq!(complete(&probe.auth, id).await.is_ok(), change == "neither", "{change}");
+            let done = complete(&probe.auth, id).await;
+            assert_eq!(done.is_ok(), stays.contains(&change), "{change}: {done:?}");
         }
         let id = member(&probe, "erased").await.id();
         open(&probe, id).await;
@@ -682,8 +707,12 @@ on_every_database! {
             }
             let done = tasks.join_all().await;
             let count = |kind| done.iter().filter(|done| **done == (kind, true)).count();
-            let password = probe.auth.accounts().find(id).await.expect("it answers");
-            assert!(password.is_some());
+            let password = if count(1) == 1 && link.is_some() { NEW } else { PASSWORD };
+            for (other, status) in [(PASSWORD, 200), (NEW, 401)] {
+                let status = if password == PASSWORD { status } else { 601 - status };
+                let answer = probe.browser().await.login(&name, other).await;
+                assert_eq!(answer.status, status, "{other}: {}", answer.text);
+            }
             match link {
                 None => {
                     assert!(count(0) == 1 && count(1) <= 1, "{done:?}");
@@ -737,6 +766,355 @@ on_every_database! {
         assert!(refused(|config| config.account_recovery.open_for = MINUTE));
         assert!(refused(|config| config.account_recovery.link_lifetime = MINUTE));
         assert!(refused(|config| config.retention.account_recoveries = HOUR));
+    }
+
+    async fn a_new_address_that_was_taken_during_the_delay_is_refused_and_nothing_ends(probe: Probe) {
+        let alice = member(&probe, "alice").await.id();
+        let recoveries = probe.auth.account_recovery();
+        let new = NewRecovery::new("showed a passport").with_email("new@example.com");
+        recoveries.open(alice, new, CLI).await.expect("it is opened");
+        probe.clock.advance(3 * DAY);
+        let mut at_home = probe.browser().await;
+        assert_eq!(at_home.login("alice", PASSWORD).await.status, 200);
+        let taken = async |name: &str| {
+            let other = NewAccount::username(name).with_email("new@example.com").verified();
+            probe.auth.accounts().create(other).await.expect("it is made").id()
+        };
+        let bob = taken("bob").await;
+        let result = complete(&probe.auth, alice).await;
+        assert!(matches!(result, Err(AccountRecoveryError::Taken)), "{result:?}");
+        // Nor if the caller commits in spite of it.
+        let txn = probe.auth.begin().await.expect("a transaction");
+        let result = recoveries.within(&txn).complete(alice, CLI).await;
+        assert!(matches!(result, Err(AccountRecoveryError::Taken)), "{result:?}");
+        txn.commit().await.expect("it commits");
+        assert_eq!(at_home.get("/me").await.status, 200);
+        assert_eq!(state(&probe, alice).await, RecoveryState::Open);
+        assert!(recipients(&probe, MessageKind::RecoveryLink).await.is_empty());
+        probe.auth.accounts().erase(bob).await.expect("it is erased");
+        complete(&probe.auth, alice).await.expect("it is completed");
+        assert_eq!(at_home.get("/me").await.status, 401);
+        taken("carol").await;
+        let result = recoveries.send_again(alice, CLI).await;
+        assert!(matches!(result, Err(AccountRecoveryError::Taken)), "{result:?}");
+        assert_eq!(recipients(&probe, MessageKind::RecoveryLink).await.len(), 1);
+    }
+
+    async fn a_recovery_whose_time_is_over_is_not_open_and_ends_without_an_event(probe: Probe) {
+        let (alice, at_home, secret) = person(&probe, "alice").await;
+        let alice = alice.id();
+        let bob = member(&probe, "bob").await.id();
+        let stranger = browser(&probe.auth).await;
+        let recoveries = probe.auth.account_recovery();
+        for id in [alice, bob] {
+            open(&probe, id).await;
+        }
+        probe.clock.advance(3 * DAY);
+        for id in [alice, bob] {
+            complete(&probe.auth, id).await.expect("it is completed");
+        }
+        // The link can be sent until an hour later, and is valid for a day.
+        probe.clock.advance(14 * DAY - HOUR);
+        for id in [alice, bob] {
+            recoveries.send_again(id, CLI).await.expect("it is sent");
+        }
+        probe.clock.advance(DAY - Duration::from_millis(1));
+        let again = recoveries.send_again(bob, CLI).await;
+        assert!(matches!(again, Err(AccountRecoveryError::NotOpen)), "{again:?}");
+        assert_eq!(state(&probe, bob).await, RecoveryState::Completed);
+        let twice = recoveries.open(bob, NewRecovery::new("again"), CLI).await;
+        assert!(matches!(twice, Err(AccountRecoveryError::AlreadyOpen)), "{twice:?}");
+        probe.clock.advance(Duration::from_millis(1));
+        assert_eq!(state(&probe, bob).await, RecoveryState::Ended);
+        let mut owner = stranger.stranger();
+        assert_eq!(owner.login("bob", PASSWORD).await.status, 200);
+        let page = owner.get("/lost/account/recovery").await.json();
+        assert_eq!(page["recoveries"][0]["state"], "ended");
+        let reject = owner.post_empty("/lost/account/recovery/reject").await;
+        check(&reject, 404, "recovery_not_found");
+        let result = recoveries.cancel(bob, CLI).await;
+        assert!(matches!(result, Err(AccountRecoveryError::NotOpen)), "{result:?}");
+        // A second factor has nothing to end any more. It only tidies up.
+        let mut phone = at_home.stranger();
+        assert_eq!(phone.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(verify(&mut phone, &code(&probe, &secret)).await.status, 200);
+        assert_eq!(state(&probe, alice).await, RecoveryState::Ended);
+        for kind in ["account_recovery_cancelled", "account_recovery_objected"] {
+            assert_eq!(events(&probe, kind).await, 0, "{kind}");
+        }
+        let named = "SELECT COUNT(*) FROM auth_account WHERE recovery_id IS NOT NULL";
+        assert_eq!(probe.number(named).await, 1);
+        let links = tokens(&probe, MessageKind::RecoveryLink).await;
+        for link in links.values() {
+            check(&finish(&stranger, link).await, 403, "wrong_code");
+        }
+        for id in [alice, bob] {
+            open(&probe, id).await;
+            assert_eq!(state(&probe, id).await, RecoveryState::Open);
+        }
+    }
+
+    async fn a_new_password_does_not_end_the_link_and_leaving_its_address_does(probe: Probe) {
+        let (alice, ..) = person(&probe, "alice").await;
+        let bob = member(&probe, "bob").await.id();
+        let stranger = browser(&probe.auth).await;
+        let sent = completed(&probe, alice.id()).await;
+        // Who reads the mail resets the password. The second factor is still missing.
+        let answer = stranger.stranger().post("/auth/password/forgot", json!({ "login": "alice" })).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        let reset = token(&probe, MessageKind::PasswordReset).await;
+        let body = json!({ "token": reset, "password": OTHER });
+        let answer = stranger.stranger().post("/auth/password/reset", body).await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+        let answer = stranger.stranger().login("alice", OTHER).await.json();
+        assert_eq!(answer["result"], "second_factor_required");
+        assert_eq!(state(&probe, alice.id()).await, RecoveryState::Completed);
+        assert_eq!(finish(&stranger, &sent).await.status, 204);
+        assert_eq!(stranger.stranger().login("alice", NEW).await.status, 200);
+
+        // The same by a session, which may be a thief's.
+        open(&probe, bob).await;
+        probe.clock.advance(3 * DAY);
+        complete(&probe.auth, bob).await.expect("it is completed");
+        let link = tokens(&probe, MessageKind::RecoveryLink).await["bob@example.com"].clone();
+        let mut inside = stranger.stranger();
+        assert_eq!(inside.login("bob", PASSWORD).await.status, 200);
+        let change = json!({ "current_password": PASSWORD, "new_password": OTHER });
+        assert_eq!(inside.put("/auth/password", change).await.status, 200);
+        // In a mailbox that the account has left, the link is worth nothing.
+        inside.post("/auth/email", json!({ "email": "elsewhere@example.com" })).await;
+        let confirm = token(&probe, MessageKind::EmailChangeConfirm).await;
+        let answer = inside.post("/auth/email/confirm", json!({ "token": confirm })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        check(&finish(&stranger, &link).await, 403, "wrong_code");
+        assert_eq!(state(&probe, bob).await, RecoveryState::Completed);
+        let undo = token(&probe, MessageKind::EmailChangedUndo).await;
+        let answer = stranger.stranger().post("/auth/email/undo", json!({ "token": undo })).await;
+        assert_eq!(answer.status, 204, "{}", answer.text);
+        assert_eq!(finish(&stranger, &link).await.status, 204);
+        assert_eq!(stranger.stranger().login("bob", NEW).await.status, 200);
+    }
+
+    async fn a_factor_that_the_application_checks_ends_a_recovery_too(probe: Probe) {
+        let alice = member(&probe, "alice").await;
+        let accounts = probe.auth.accounts();
+        accounts.set_enrolled_factors(alice.id(), [Factor::Passkey]).await.expect("it is set");
+        let alice = accounts.find(alice.id()).await.expect("it answers").expect("alice");
+        open(&probe, alice.id()).await;
+        let client = ClientInfo::default();
+        for (factor, expected) in [
+            (Factor::Password, RecoveryState::Open),
+            // The account has not enrolled it.
+            (Factor::External, RecoveryState::Open),
+            (Factor::Passkey, RecoveryState::SignedIn),
+        ] {
+            let identity = identity(&probe.auth, &alice).await;
+            let issued = probe.auth.login().step_up(&identity, factor, &client).await;
+            assert!(issued.is_ok(), "{issued:?}");
+            assert_eq!(state(&probe, alice.id()).await, expected, "{factor:?}");
+        }
+        assert_eq!(events(&probe, "account_recovery_cancelled").await, 1);
+    }
+
+    async fn a_second_factor_before_a_required_new_password_ends_a_recovery(probe: Probe) {
+        let (alice, at_home, secret) = person(&probe, "alice").await;
+        probe.auth.accounts().require_password_change(alice.id()).await.expect("it is required");
+        open(&probe, alice.id()).await;
+        let mut browser = at_home.stranger();
+        assert_eq!(browser.login("alice", PASSWORD).await.status, 200);
+        assert_eq!(state(&probe, alice.id()).await, RecoveryState::Open);
+        let answer = verify(&mut browser, &code(&probe, &secret)).await;
+        assert_eq!(answer.json()["result"], "password_change_required", "{}", answer.text);
+        assert_eq!(state(&probe, alice.id()).await, RecoveryState::SignedIn);
+    }
+
+    async fn an_address_that_was_proved_after_the_first_notice_can_object(probe: Probe) {
+        let alice = member(&probe, "alice").await.id();
+        let stranger = browser(&probe.auth).await;
+        assert_eq!(open(&probe, alice).await, 1);
+        let further = FurtherName::email("alice@further.example").verified();
+        probe.auth.accounts().add_name(alice, further).await.expect("it is added");
+        probe.clock.advance(3 * DAY);
+        complete(&probe.auth, alice).await.expect("it is completed");
+        let links = tokens(&probe, MessageKind::RecoveryCompleted).await;
+        let to: Vec<_> = links.keys().map(String::as_str).collect();
+        assert_eq!(to, ["alice@example.com", "alice@further.example"]);
+        assert_eq!(object(&stranger, &links["alice@further.example"]).await.status, 204);
+        assert_eq!(state(&probe, alice).await, RecoveryState::Objected);
+        // One objection ends all links.
+        check(&object(&stranger, &links["alice@example.com"]).await, 403, "wrong_code");
+        let first = token(&probe, MessageKind::RecoveryOpened).await;
+        check(&object(&stranger, &first).await, 403, "wrong_code");
+    }
+
+    async fn what_administrators_do_and_may_not_do_is_recorded(probe: Probe) {
+        let alice = member(&probe, "alice").await;
+        let help = helper(&probe, "help").await;
+        let carol = member(&probe, "carol").await;
+        let recoveries = probe.auth.account_recovery();
+        let new = || NewRecovery::new("called back");
+        let own = identity(&probe.auth, &help).await;
+        let actor = RecoveryActor::Administrator(&own);
+        let nobody = identity(&probe.auth, &carol).await;
+        assert!(recoveries.open(alice.id(), new(), RecoveryActor::Administrator(&nobody)).await.is_err());
+        assert!(recoveries.open(help.id(), new(), actor).await.is_err());
+        probe.auth.accounts().set_superuser(carol.id(), true).await.expect("it is set");
+        assert!(recoveries.open(carol.id(), new(), actor).await.is_err());
+        probe.auth.drain().await;
+        probe.auth.audit_log().flush().await;
+        let mut denied = probe.texts("SELECT rule FROM auth_denial").await;
+        denied.sort();
+        assert_eq!(denied.len(), 3, "{denied:?}");
+        assert!(denied[0].contains(RECOVER), "{denied:?}");
+        assert_eq!(denied[1..], ["recovery(more_rights)", "recovery(own_account)"]);
+
+        recoveries.open(alice.id(), new(), actor).await.expect("it is opened");
+        probe.clock.advance(3 * DAY);
+        let later = identity(&probe.auth, &help).await;
+        let actor = RecoveryActor::Administrator(&later);
+        recoveries.complete(alice.id(), actor).await.expect("it is completed");
+        recoveries.send_again(alice.id(), actor).await.expect("it is sent");
+        recoveries.cancel(alice.id(), actor).await.expect("it is cancelled");
+        let events = probe.auth.audit_log().of_account(alice.id(), 100).await.expect("it answers");
+        let events = events.into_iter().rev().filter(|event| event.kind.starts_with("account_recovery"));
+        let by = format!("account:{}", help.id());
+        let told: Vec<_> = events.map(|event| (event.session_id, event.detail.expect("who"))).collect();
+        let sessions = [own.session().id(), later.session().id(), later.session().id(), later.session().id()];
+        let details = [by.clone(), by.clone(), format!("again {by}"), by];
+        let expected: Vec<_> = sessions.map(Some).into_iter().zip(details).collect();
+        let unordered = |mut list: Vec<_>| { list.sort_by_key(|entry| format!("{entry:?}")); list };
+        assert_eq!(unordered(told), unordered(expected));
+    }
+
+    async fn an_administrator_within_a_transaction_needs_no_second_connection(probe: Probe) {
+        let alice = member(&probe, "alice").await.id();
+        let help = helper(&probe, "help").await;
+        let admin = identity(&probe.auth, &help).await;
+        let db = crate::support::database::connect_at_most(&probe.database.url, 1).await;
+        let auth = crate::support::probe::builder(db, &probe.clock, &probe.notifier)
+            .secret(probe.secret.clone())
+            .configure(|config| config.database.timeout = Duration::from_secs(5))
+            .build()
+            .expect("the configuration is right");
+        let actor = RecoveryActor::Administrator(&admin);
+        let txn = auth.begin().await.expect("a transaction");
+        let recoveries = auth.account_recovery().within(&txn);
+        recoveries.open(alice, NewRecovery::new("called back"), actor).await.expect("it is opened");
+        assert_eq!(recoveries.of(alice).await.expect("a list").len(), 1);
+        recoveries.cancel(alice, actor).await.expect("it is cancelled");
+        txn.commit().await.expect("it commits");
+        assert_eq!(state(&probe, alice).await, RecoveryState::Cancelled);
+    }
+
+    async fn a_recovery_is_kept_as_long_as_its_link_is_valid(probe: Probe) {
+        let probe = probe.configured(|config| {
+            config.retention.account_recoveries = DAY;
+            config.account_recovery.link_lifetime = 7 * DAY;
+        });
+        let alice = member(&probe, "alice").await.id();
+        let stranger = browser(&probe.auth).await;
+        open(&probe, alice).await;
+        probe.clock.advance(17 * DAY - HOUR);
+        complete(&probe.auth, alice).await.expect("it is completed");
+        let link = token(&probe, MessageKind::RecoveryLink).await;
+        probe.clock.advance(6 * DAY);
+        let report = probe.auth.maintenance().run().await.expect("it runs");
+        assert_eq!(report.account_recoveries, 0);
+        assert_eq!(finish(&stranger, &link).await.status, 204);
+        probe.clock.advance(3 * DAY);
+        let report = probe.auth.maintenance().run().await.expect("it runs");
+        assert_eq!(report.account_recoveries, 1);
+    }
+
+    async fn the_new_address_is_no_password(probe: Probe) {
+        const ADDRESS: &str = "alice.of.wonderland@new.example";
+        let alice = member(&probe, "alice").await.id();
+        let stranger = browser(&probe.auth).await;
+        let new = NewRecovery::new("showed a passport").with_email(ADDRESS);
+        probe.auth.account_recovery().open(alice, new, CLI).await.expect("it is opened");
+        probe.clock.advance(3 * DAY);
+        complete(&probe.auth, alice).await.expect("it is completed");
+        let link = token(&probe, MessageKind::RecoveryLink).await;
+        let body = json!({ "token": link, "password": ADDRESS });
+        let answer = stranger.stranger().post("/lost/account/recovery/finish", body).await;
+        check(&answer, 422, "invalid_fields");
+        assert!(answer.text.contains("is_login_name"), "{}", answer.text);
+        assert_eq!(finish(&stranger, &link).await.status, 204);
+    }
+
+    async fn of_many_clicks_one_works_and_the_others_are_told_so(probe: Probe) {
+        let alice = member(&probe, "alice").await.id();
+        let stranger = browser(&probe.auth).await;
+        let link = completed(&probe, alice).await;
+        let mut tasks = JoinSet::new();
+        for _ in 0..24 {
+            let (browser, link) = (stranger.stranger(), link.clone());
+            tasks.spawn(async move {
+                let answer = finish(&browser, &link).await;
+                (answer.status, answer.text)
+            });
+        }
+        let answers = tasks.join_all().await;
+        let of = |status| answers.iter().filter(|answer| answer.0 == status).count();
+        assert_eq!((of(204), of(409)), (1, 23), "{answers:?}");
+    }
+
+    async fn a_right_that_the_account_got_meanwhile_stops_the_administrator(probe: Probe) {
+        let alice = member(&probe, "alice").await.id();
+        let help = helper(&probe, "help").await;
+        let (roles, recoveries) = (probe.auth.roles(), probe.auth.account_recovery());
+        let admin = identity(&probe.auth, &help).await;
+        let new = NewRecovery::new("called back");
+        let opened = recoveries.open(alice, new, RecoveryActor::Administrator(&admin)).await;
+        opened.expect("it is opened");
+        roles.create("auditor", Vec::<&str>::new()).await.expect("it is made");
+        roles.grant(alice, "auditor").await.expect("it is granted");
+        probe.clock.advance(3 * DAY);
+        let admin = identity(&probe.auth, &help).await;
+        let more = recoveries.complete(alice, RecoveryActor::Administrator(&admin)).await;
+        assert!(matches!(more, Err(AccountRecoveryError::MoreRights)), "{more:?}");
+        assert_eq!(state(&probe, alice).await, RecoveryState::Open);
+        roles.revoke(alice, "auditor").await.expect("it is revoked");
+        let admin = identity(&probe.auth, &help).await;
+        let done = recoveries.complete(alice, RecoveryActor::Administrator(&admin)).await;
+        done.expect("it is completed");
+    }
+
+    async fn a_recovery_with_a_new_address_needs_a_second_administrator(probe: Probe) {
+        let alice = member(&probe, "alice").await.id();
+        let (first, second) = (helper(&probe, "first").await, helper(&probe, "second").await);
+        let with = |email: &str| NewRecovery::new("showed a passport").with_email(email);
+        let alone = probe.rebuilt(|builder| {
+            builder.configure(|config| config.account_recovery.second_administrator = false)
+        });
+        // Who opens it with which address, who completes it on which node, and whether this works.
+        let table = [
+            (Some(&first), true, Some(&first), &probe.auth, false),
+            (Some(&first), true, Some(&second), &probe.auth, true),
+            (Some(&first), true, None, &probe.auth, true),
+            (None, true, Some(&first), &probe.auth, true),
+            (None, true, None, &probe.auth, true),
+            (Some(&first), false, Some(&first), &probe.auth, true),
+            (Some(&first), true, Some(&first), &alone, true),
+        ];
+        for (number, (opens, new_address, completes, auth, works)) in table.into_iter().enumerate() {
+            let new = match new_address {
+                true => with(&format!("new{number}@example.com")),
+                false => NewRecovery::new("called back"),
+            };
+            let session = session_of(auth, opens).await;
+            let actor = session.as_ref().map_or(CLI, RecoveryActor::Administrator);
+            auth.account_recovery().open(alice, new, actor).await.expect("it is opened");
+            probe.clock.advance(3 * DAY);
+            let session = session_of(auth, completes).await;
+            let actor = session.as_ref().map_or(CLI, RecoveryActor::Administrator);
+            let done = auth.account_recovery().complete(alice, actor).await;
+            let refused = matches!(done, Err(AccountRecoveryError::SameAdministrator));
+            assert_eq!((done.is_ok(), refused), (works, !works), "{number}: {done:?}");
+            let expected = if works { RecoveryState::Completed } else { RecoveryState::Open };
+            assert_eq!(state(&probe, alice).await, expected, "{number}");
+            auth.account_recovery().cancel(alice, CLI).await.expect("it is cancelled");
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::transaction::Txn;
+use crate::context::Context;
 use crate::outstanding::{self, Ending, Kind};
 
 pub(crate) mod store;
@@ -86,15 +87,20 @@ impl RecoveryState {
 
 /// Ends the open recovery of an account, because its owner has proved a second factor. The transaction
 /// has locked the account's row. Without an open recovery this sends no statement.
+///
+/// `row` may have been read before the lock. A recovery that was opened in between stays open: the factor
+/// was proved before it. If its time was already over, this is no event.
 pub(crate) async fn has_factor(
     txn: &Txn<'_>,
+    context: &Context,
     row: &account::Model,
     client: &ClientInfo,
     now: Timestamp,
 ) -> Result<(), DbErr> {
     let Some(recovery) = row.recovery_id else { return Ok(()) };
+    let lifetime = context.config.account_recovery.link_lifetime;
     if !store::clear(txn, row.id, recovery).await?
-        || !store::end(txn, recovery, RecoveryState::SignedIn, now).await?
+        || !store::end(txn, recovery, RecoveryState::SignedIn, lifetime, now).await?
     {
         return Ok(());
     }
