@@ -381,7 +381,7 @@ on_every_database! {
     }
 
     async fn a_weak_factor_changes_no_factor_of_an_account_with_a_strong_one(probe: Probe) {
-        let (account, _, secret) = crate::totp::person(&probe, "alice").await;
+        let (account, browser, secret) = crate::totp::person(&probe, "alice").await;
         let both = [Factor::Totp, Factor::MailedCode];
         probe.auth.accounts().set_enrolled_factors(account.id(), both).await.expect("set");
         require(&probe.auth, &account).await;

@@ -94,7 +94,8 @@ pub(crate) async fn factors_set(
     store::forget(txn, row.id, enrolled).await
 }
 
-/// Removes all factors of an account at its first verification, if it has any.
+/// Removes all factors of an account at its first verification or its recovery, if it has any, and its trusted
+/// devices with them.
 pub(crate) async fn remove_factors(
     txn: &Txn<'_>,
     context: &Context,
@@ -102,7 +103,10 @@ pub(crate) async fn remove_factors(
 ) -> Result<(), DbErr> {
     match row.enrolled_factors {
         0 => Ok(()),
-        _ => factors_set(txn, context, row, EnrolledFactors(0)).await,
+        _ => {
+            factors_set(txn, context, row, EnrolledFactors(0)).await?;
+            store::forget_trusted_devices(txn, row.id).await
+        }
     }
 }
 
