@@ -223,8 +223,8 @@ impl SessionState {
     /// True if the session has proved this factor at any time, from any source.
     pub(crate) fn has_proved(&self, factor: Factor) -> bool {
         let elsewhere = self.proved_elsewhere.iter();
-        let passed = elsewhere.map(|passed| &**passed).chain([&self.factors]);
-        passed.into_iter().any(|passed| passed.passed_at(factor).is_some())
+        let mut passed = elsewhere.map(|passed| &**passed).chain([&self.factors]);
+        passed.any(|passed| passed.passed_at(factor).is_some())
     }
 
     /// True if it was idle for longer than a role allows. A role can shorten the idle time. The row

@@ -37,9 +37,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
 /// The code of the finding that is reported.
 const FINDING: &str = "maintenance_overdue";
 
-/// The code of the finding about the clock.
-const SKEW: &str = "database_clock_skew";
-
 /// By how much the clocks of this node and of the database may differ.
 const MOST_SKEW: Duration = Duration::from_secs(5);
 
@@ -108,7 +105,7 @@ impl Portcullis {
                 skew.unsigned_abs().div_ceil(1000)
             )
         });
-        self.update_finding(SKEW, text);
+        self.update_finding("database_clock_skew", text);
         Ok(())
     }
 
