@@ -24,7 +24,7 @@
 //! | `PORTCULLIS_COOKIE_PARTITIONED` | `true` or `false` |
 //! | `PORTCULLIS_REPLAY_AFTER` | duration |
 //! | `PORTCULLIS_TOKEN_LIFETIME`, `PORTCULLIS_REFRESH_WINDOW` (or `off`), `PORTCULLIS_ABSOLUTE_LIFETIME`, `PORTCULLIS_UNREMEMBERED_LIFETIME` | durations |
-//! | `PORTCULLIS_BINDING` | `off`, `log`, `step_up`, `suspect` or `end` |
+//! | `PORTCULLIS_BINDING` | `off`, `log`, `step-up`, `suspect` or `end` |
 //! | `PORTCULLIS_SESSIONS_PER_ACCOUNT` | number |
 //! | `PORTCULLIS_AT_SESSION_LIMIT` | `evict-oldest` or `refuse` |
 //! | `PORTCULLIS_LOGIN_IDS` | `username`, `email` or `either` |
@@ -198,7 +198,7 @@ impl Config {
                 let words = [
                     ("off", Binding::Off),
                     ("log", Binding::Log),
-                    ("step_up", Binding::StepUp),
+                    ("step-up", Binding::StepUp),
                     ("suspect", Binding::Suspect),
                     ("end", Binding::End),
                 ];

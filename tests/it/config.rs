@@ -876,7 +876,7 @@ fn each_binding_has_a_word() {
     for (word, binding) in [
         ("off", Binding::Off),
         ("log", Binding::Log),
-        ("step_up", Binding::StepUp),
+        ("step-up", Binding::StepUp),
         ("suspect", Binding::Suspect),
         ("end", Binding::End),
     ] {
@@ -949,7 +949,7 @@ fn a_variable_that_is_not_known_or_not_understood_is_refused_without_its_value()
         ("TOKEN_LIFETIME", ""),
         ("TOKEN_LIFETIME", "999999999999999999d"),
         ("ABSOLUTE_LIFETIME", "off"),
-        ("BINDING", "step-up"),
+        ("BINDING", "step_up"),
         ("LOGIN_IDS", "phone"),
         ("REGISTRATION", "invited"),
         ("HASH_QUEUE", "-1"),
