@@ -5,7 +5,7 @@ use minijinja::context;
 use portcullis::page::LinkToken;
 use portcullis::{EnrolmentSession, PendingSession};
 
-use crate::account::SET_UP;
+use crate::account::{RECOVERY_CODES, SET_UP};
 use crate::view::{View, with_next};
 
 pub(crate) async fn home(view: View) -> Html<String> {
@@ -27,8 +27,10 @@ pub(crate) async fn login(
         return Redirect::to(&with_next("/second-step", view.next())).into_response();
     }
     if enrolling.is_some() {
-        // After a mailed code was proved, `next` already is this page.
-        let page = match view.next().filter(|next| next.starts_with(SET_UP)) {
+        // After a code was proved, `next` already is the page that needed it.
+        let pages = [SET_UP, RECOVERY_CODES];
+        let page = match view.next().filter(|next| pages.iter().any(|page| next.starts_with(page)))
+        {
             Some(page) => page.to_owned(),
             None => with_next(SET_UP, view.next()),
         };
