@@ -389,7 +389,8 @@ pub trait ExternalFactor: Send + Sync + 'static {
     ///
     /// Portcullis uses up the challenge, so its answer works once. Without a challenge, your application
     /// must accept a code only once, if it could be used again. After five wrong codes the challenge is worth
-    /// nothing: the answer is `code_ended`, and this is not called. After too many wrong codes of the account
+    /// nothing: the answer is `code_ended`. Then this is not called, except for requests at the same time, whose
+    /// results are discarded. After too many wrong codes of the account
     /// it is called, but the result is discarded, and the answer is `wrong_code`.
     ///
     /// [`Right`](ExternalVerdict::Right) does not mean that the sign-in succeeds: a hook may refuse it, or

@@ -12,6 +12,7 @@ use crate::account::entity::{account, login_name};
 use crate::account::recovering::RecoveryState;
 use crate::account::store::{changing, no_recovery};
 use crate::base::clock::Timestamp;
+use crate::base::column::without_index;
 use crate::base::id::{AccountId, AccountRecoveryId};
 
 /// How many recoveries of one account a list shows.
@@ -58,7 +59,7 @@ pub(super) async fn complete<C: ConnectionTrait>(
         .filter(Column::Id.eq(id))
         .filter(Column::State.eq(RecoveryState::Open.number()))
         .filter(Column::ReadyAt.lte(now))
-        .filter(Column::ExpiresAt.gt(now))
+        .filter(without_index(Column::ExpiresAt).gt(now))
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)

@@ -7,7 +7,7 @@ use http::request::Parts;
 use crate::account::entity::account;
 use crate::account::{Account, store as account_store};
 use crate::base::client::ClientInfo;
-use crate::base::factor::{EnrolledFactors, PassedFactors};
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
 use crate::base::transaction::{Fault, Txn};
@@ -79,6 +79,11 @@ impl FactorOwner {
 
     pub(crate) fn passed(&self) -> &PassedFactors {
         &self.state().factors
+    }
+
+    /// True if a recovery code was used in this session or sign-in, from any source.
+    pub(crate) fn has_used_recovery_code(&self) -> bool {
+        self.state().has_proved(Factor::RecoveryCode)
     }
 
     /// True if another session has replaced this one.

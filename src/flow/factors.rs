@@ -121,10 +121,11 @@ fn require(
         let passed = asks.passed().iter();
         let mut passed =
             passed.filter(|(factor, _)| accepted.is_empty() || accepted.contains(*factor));
-        // After the last recovery code, the account has no other: after five minutes, its owner could neither
-        // set up a factor nor sign in again. The sign-in itself ends after `pending_lifetime`.
-        let counts = |(factor, at)| factor == Factor::RecoveryCode || context.now().since(at) < age;
-        if passed.any(counts) {
+        // After the last recovery code, the account has no other: after five minutes, or after a change of the
+        // network, its owner could neither set up a factor nor sign in again. The sign-in itself ends after
+        // `pending_lifetime`.
+        let by_code = accepted.contains(Factor::RecoveryCode) && asks.has_used_recovery_code();
+        if by_code || passed.any(|(_, at)| context.now().since(at) < age) {
             return Ok(());
         }
         let factors = accepted.iter().collect();

@@ -671,7 +671,7 @@ impl SecondFactor<'_> {
             Found::Right(right) if accepted && ticket.counts() => {
                 Ok(Right { code: right, factor: code.factor(), ticket, row, demands })
             }
-            // Nothing was compared, so it is no guess. The answer is the same while the account is locked, so
+            // Nobody learns a verdict, so it is no guess. The answer is the same while the account is locked, so
             // that it does not tell of the lock.
             Found::Ended if accepted => {
                 self.auth.attempts().withdraw(ticket).await;

@@ -10,6 +10,8 @@ use crate::base::problem::problem;
 use crate::base::transaction::{Fault, may_fault, transaction};
 use crate::flow::address::{Undoing, link_error};
 use crate::flow::factor_undo;
+use crate::identity::enrolment::requires_factor;
+use crate::identity::resolver::Resolver;
 use crate::one_time;
 use crate::outstanding::Kind;
 
@@ -18,7 +20,7 @@ use crate::outstanding::Kind;
 #[non_exhaustive]
 pub enum FactorUndoError {
     /// The link is wrong or no longer valid: expired, used, or sent to an address that the account does
-    /// not have any more.
+    /// not have any more. Or a role of the account requires a factor.
     #[error("the link is wrong or no longer valid")]
     WrongCode,
     /// This browser has used the link a moment ago, and it worked.
@@ -54,6 +56,15 @@ impl SecondFactor<'_> {
         let id = challenge.account_id().ok_or(FactorUndoError::WrongCode)?;
         let event = Event::new(EventKind::AccountUpdated, now).account(id).from_client(client);
         let event = event.detail("factor undone");
+        // A role may have been granted since the link was sent. A mailbox is then not enough any more.
+        if context.config.factor.prove_mailbox {
+            let found = self.auth.per_instance::<Resolver>().account(context, id).await?;
+            if found.is_some_and(|(account, grants)| {
+                requires_factor(context, account.is_superuser(), &grants)
+            }) {
+                return Err(FactorUndoError::WrongCode);
+            }
+        }
         let done = transaction!(context.db(), |txn| {
             let spent = challenge.spend_from(txn, context, client, now).await?;
             if !spent || !reopen_and_end_sessions(txn, id, client, now).await? {

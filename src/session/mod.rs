@@ -364,12 +364,13 @@ impl<'a> Sessions<'a> {
                 Marked::Now => {
                     let account_id = store::account_of(txn, id).await?;
                     audit_log::record(txn, &Event { account_id, ..event.clone() }).await?;
-                    if let Some(account) = copied {
-                        trusted::end_copied(txn, account, &event, "session reported").await?;
-                    }
                 }
                 Marked::Before => {}
                 Marked::Nothing => return Err(SessionError::NotFound),
+            }
+            // Also if the binding or the application marked it before, which ends no trust.
+            if let Some(account) = copied {
+                trusted::end_copied(txn, account, &event, "session reported").await?;
             }
             Ok(())
         })

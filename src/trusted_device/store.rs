@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter,
     QueryOrder, QuerySelect,
@@ -10,6 +10,7 @@ use sea_orm::{
 
 use super::entity::{ActiveModel, Column, Entity, Model};
 use crate::base::clock::Timestamp;
+use crate::base::column::without_index;
 use crate::base::id::{AccountId, TrustedDeviceId};
 
 /// Which rows of an account count.
@@ -27,7 +28,7 @@ impl Live {
         Condition::all()
             .add(Column::AccountId.eq(self.account))
             .add(Column::Epoch.eq(self.epoch))
-            .add(Column::ExpiresAt.gt(self.now))
+            .add(without_index(Column::ExpiresAt).gt(self.now))
             .add(Column::CreatedAt.gt(self.now.minus(self.lifetime)))
     }
 

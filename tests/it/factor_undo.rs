@@ -145,12 +145,15 @@ on_every_database! {
 
     async fn the_mailbox_alone_does_not_undo_a_factor_that_a_role_requires(probe: Probe) {
         let (alice, mut browser, _) = person(&probe, "alice").await;
-        assert!(links(&probe).await.pop().expect("a notice").1.is_some(), "she has no such role yet");
+        let early = last_link(&probe).await;
         let admin = RoleDefinition::new("admin", ["user:read"]).requires_factor(true);
         probe.auth.roles().define([admin]).await.expect("it is defined");
         probe.auth.roles().grant(alice.id(), "admin").await.expect("it is granted");
         assert_eq!(browser.post("/auth/recovery-codes", json!({})).await.status, 201);
         assert_eq!(links(&probe).await.pop(), Some(("recovery code".to_owned(), None)));
+        // She had no such role when this link was sent.
+        check(&undo(&browser, &early).await, 403, "wrong_code");
+        assert_eq!(enrolled(&probe).await, [Factor::Totp, Factor::RecoveryCode]);
         // A sign-in that must set up a factor.
         let bob = probe.register_with_email("bob", "bob@example.com").await;
         probe.auth.accounts().verify(bob.id()).await.expect("it is verified");
