@@ -102,7 +102,7 @@
 //!
 //! # Trusted devices
 //! A person can ask that a browser skips the second step for 30 days. This is off by default, and it is no
-//! factor. See [`trusted_device`](crate::trusted_device).
+//! factor. See [`trusted_device`].
 //!
 //! # Step-up
 //! A guard that asks for a [factor](crate::Requirement::factor) or for a [recent
@@ -198,7 +198,7 @@
 //!
 //! # Routes
 //! They are separate, and include those of [`totp`](crate::totp), [`recovery_code`](crate::recovery_code),
-//! [`sent_code`](crate::sent_code) and [`trusted_device`](crate::trusted_device):
+//! [`sent_code`](crate::sent_code) and [`trusted_device`]:
 //! `.nest("/auth", auth.routes().merge(portcullis::second_factor::routes(&auth)))`.
 //! - `GET /second-factor`: for an unfinished sign-in. It answers with `methods`, `expires_at` and
 //!   `offers_trust`.
