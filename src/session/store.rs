@@ -13,6 +13,7 @@ use super::stage::Stage;
 use crate::account::entity::account;
 use crate::account::store::changing as changing_account;
 use crate::base::clock::Timestamp;
+use crate::base::column::without_index;
 use crate::base::id::{AccountId, LineageId, SessionId};
 use crate::base::secret::random_version;
 
@@ -68,7 +69,7 @@ pub(crate) fn sign_in(account: AccountId, lineage: LineageId, now: Timestamp) ->
         .and_where(Column::LineageId.eq(lineage))
         .and_where(Column::EndedAt.is_null())
         .and_where(Column::SuspiciousAt.is_null())
-        .and_where(Column::ExpiresAt.gt(now))
+        .and_where(without_index((Entity, Column::ExpiresAt)).gt(now))
         .to_owned()
 }
 
@@ -111,7 +112,7 @@ fn in_time(now: Timestamp, require_verified: bool) -> Condition {
         .add(Column::AccountId.is_null())
         .add(Column::Stage.eq(Stage::Anonymous.number()));
     Condition::all()
-        .add(Column::ExpiresAt.gt(now))
+        .add(without_index((Entity, Column::ExpiresAt)).gt(now))
         .add(
             Expr::col((Entity, Column::RotatedAt)).add(Expr::col((Entity, Column::IdleMs))).gt(now),
         )
@@ -138,7 +139,7 @@ pub(crate) async fn promote<C: ConnectionTrait>(
         // If the owner ended all other sessions in the meantime, the new one must not start either.
         .filter(Column::AccountEpoch.eq(epoch))
         .filter(Column::SuspiciousAt.is_null())
-        .filter(Column::ExpiresAt.gt(now))
+        .filter(without_index(Column::ExpiresAt).gt(now))
         .exec(db)
         .await?;
     Ok(ended.rows_affected > 0)

@@ -8,6 +8,7 @@ pub mod call;
 pub mod chromium;
 pub mod database;
 pub mod fault;
+pub mod locks;
 pub mod log;
 pub mod probe;
 pub mod program;

@@ -16,7 +16,7 @@ use portcullis::{
 };
 use sea_orm::DatabaseConnection;
 
-use super::{Backend, Browser, Database};
+use super::{Backend, Browser, Database, locks};
 
 /// A password that is long enough for every policy.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -34,7 +34,14 @@ pub struct Probe {
 /// Runs a test on one database. For a database other than SQLite, the test must state that it needs
 /// it.
 pub async fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(Probe) -> F) {
-    test(Probe::on(Database::new(backend).await).await).await;
+    let probe = Probe::on(Database::new(backend).await).await;
+    if backend != Backend::MySql {
+        return test(probe).await;
+    }
+    let indexes = locks::indexes(&probe.db).await;
+    let statements = probe.database.statements.clone();
+    test(probe).await;
+    locks::check(indexes, statements.take());
 }
 
 impl Probe {
