@@ -332,10 +332,13 @@ impl<'a> NewSession<'a> {
     }
 
     /// Only a second step is further than the first one. A sign-in that sets up a factor has not taken
-    /// one.
+    /// one, unless a recovery code was used in it: then this is true even if no earlier factor counts,
+    /// because the request comes from another source.
     fn is_further(&self) -> bool {
         match self.before {
-            Before::Unfinished(state, _) => state.stage == Stage::PendingSecondFactor,
+            Before::Unfinished(state, _) => {
+                state.stage == Stage::PendingSecondFactor || state.has_proved(Factor::RecoveryCode)
+            }
             Before::Replaces(_) => false,
         }
     }

@@ -18,12 +18,12 @@ use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 use crate::totp;
 
-const FIREFOX: &str = "Firefox/141";
-const CURL: &str = "curl/8";
+pub(crate) const FIREFOX: &str = "Firefox/141";
+pub(crate) const CURL: &str = "curl/8";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Sends a request of this browser family. The browser keeps the cookies of the answer.
-async fn from(
+pub(crate) async fn from(
     browser: &mut Browser,
     agent: &str,
     (method, path): (Method, &str),
@@ -72,7 +72,7 @@ async fn asking_for_factors(auth: &Portcullis) -> Browser {
     Browser::new(serve(router.layer(auth.layer())).await)
 }
 
-async fn log_in(browser: &mut Browser, agent: &str, name: &str) -> Answer {
+pub(crate) async fn log_in(browser: &mut Browser, agent: &str, name: &str) -> Answer {
     let body = json!({ "login": name, "password": PASSWORD });
     let answer = from(browser, agent, (Method::POST, "/auth/login"), Some(body)).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -418,6 +418,35 @@ on_every_database! {
         assert_eq!(methods.json()["methods"], json!([{ "method": "totp" }]), "{}", methods.text);
         send_code(&mut pending, CURL, VERIFY).await;
         assert_eq!(asked(&pending, CURL).await, [met.clone(), needs("password"), met]);
+    }
+
+    async fn a_sign_in_that_moves_after_the_last_recovery_code_sets_up_an_authenticator(probe: Probe) {
+        let probe = probe.configured(|config| config.session.binding = Binding::StepUp);
+        let (_, mut owner, _) = totp::person(&probe, "alice").await;
+        let answer = owner.post("/auth/recovery-codes", json!({})).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        let codes = answer.json()["codes"].as_array().expect("a list").clone();
+        for code in &codes[1..] {
+            let code = code.as_str().expect("a text");
+            assert_eq!(totp::step_up(&mut owner, code).await.status, 200);
+            probe.clock.advance(Duration::from_millis(1));
+        }
+        let mut browser = owner.stranger();
+        log_in(&mut browser, FIREFOX, "alice").await;
+        let verify = (Method::POST, "/auth/second-factor/verify");
+        let body = Some(json!({ "code": codes[0] }));
+        let answer = from(&mut browser, FIREFOX, verify, body).await;
+        assert_eq!(answer.json()["result"], "enrolment_required", "{}", answer.text);
+        // The phone leaves the house while its owner installs the app.
+        let body = Some(json!({ "name": "new phone" }));
+        let started = from(&mut browser, CURL, (Method::POST, "/auth/totp"), body).await;
+        assert_eq!(started.status, 201, "{}", started.text);
+        let secret = started.json()["secret"].as_str().expect("a secret").to_owned();
+        let body = json!({ "id": started.json()["id"], "code": totp::code(&probe, &secret) });
+        let confirm = (Method::POST, "/auth/totp/confirm");
+        let answer = from(&mut browser, CURL, confirm, Some(body)).await;
+        assert_eq!((answer.status, &answer.json()["result"]), (200, &json!("session")), "{}", answer.text);
+        assert_eq!(from(&mut browser, CURL, (Method::GET, "/me"), None).await.status, 200);
     }
 
     async fn a_sign_in_that_moves_sets_no_new_password(probe: Probe) {
