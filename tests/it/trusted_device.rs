@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use portcullis::account_recovery::{NewRecovery, RecoveryActor};
+use portcullis::config::Binding;
 use portcullis::hook::{HookResult, Hooks, SigningIn};
 use portcullis::login::{Credentials, LoginOutcome};
 use portcullis::permission::RoleDefinition;
@@ -27,6 +28,7 @@ use crate::support::browser::{Answer, COOKIE, DEVICE, TRUSTED, send};
 use crate::support::call::extracted;
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
+use crate::suspicious::{CURL, FIREFOX, from, log_in};
 use crate::totp::{STEP, check, code, enrol, person, start, step_up, verify};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -632,11 +634,43 @@ on_every_database! {
         assert_eq!(device.at(off).post_empty("/auth/logout").await.status, 204);
     }
 
+    async fn a_factor_that_was_passed_before_the_session_moved_is_enough_to_keep_it(probe: Probe) {
+        let (probe, alice, browser, secret) = trusting_person(probe, "alice").await;
+        let probe = probe.configured(|config| {
+            on(config);
+            config.session.binding = Binding::StepUp;
+        });
+        let admin = RoleDefinition::new("admin", ["user:read"]).requires_factor(true);
+        probe.auth.roles().define([admin]).await.expect("it is defined");
+        let address = serve(app(&probe.auth)).await;
+        let mut device = device(&probe, &browser, "alice", &secret).await.at(address);
+        device.cookie = None;
+        assert_eq!(log_in(&mut device, FIREFOX, "alice").await.json()["result"], "session");
+        let mut stepped = device.clone();
+        stepped.cookie = None;
+        assert_eq!(log_in(&mut stepped, FIREFOX, "alice").await.json()["result"], "session");
+        probe.clock.advance(STEP);
+        let body = Some(json!({ "code": code(&probe, &secret) }));
+        let answer = from(&mut stepped, FIREFOX, (Method::POST, "/auth/reauthenticate"), body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        probe.auth.roles().grant(alice.id(), "admin").await.expect("it is granted");
+        for agent in [FIREFOX, CURL] {
+            let me = from(&mut stepped, agent, (Method::GET, "/me"), None).await;
+            assert_eq!(me.status, 200, "{agent}: {}", me.text);
+            check(&from(&mut device, agent, (Method::GET, "/me"), None).await, 401, "session_ended");
+        }
+        // It moved all the same: the factor does not count there.
+        let session = from(&mut stepped, CURL, (Method::GET, "/auth/session"), None).await;
+        assert_eq!(session.json()["factors"], json!([]), "{}", session.text);
+    }
+
     async fn a_copied_session_ends_the_trust_in_all_devices(probe: Probe) {
         let (probe, _, browser, secret) = trusting_person(probe, "alice").await;
         let (_, _, bobs_secret) = person(&probe, "bob").await;
         let mut bob = device(&probe, &browser, "bob", &bobs_secret).await;
-        for (number, cause) in ["session reported", "theft"].into_iter().enumerate() {
+        // The third session was marked before its owner reported it.
+        let causes = ["session reported", "theft", "session reported"];
+        for (number, cause) in causes.into_iter().enumerate() {
             let mut one = device(&probe, &browser, "alice", &secret).await;
             let mut two = device(&probe, &browser, "alice", &secret).await;
             assert_eq!(result(&mut one, "alice", PASSWORD).await, "session");
@@ -656,16 +690,23 @@ on_every_database! {
                 let mut third = one.stranger().showing(one.trusted.clone());
                 assert_eq!(result(&mut third, "alice", PASSWORD).await, "session");
                 let of_third = third.get("/auth/session").await.json()["session"]["id"].as_str().expect("an id").to_owned();
+                assert_eq!(bob.get("/me").await.status, 200);
                 check(&bob.post_empty(&report).await, 404, "session_not_found");
                 assert_eq!(two.delete(&format!("/auth/sessions/{of_third}")).await.status, 204);
                 assert_eq!(result(&mut third, "alice", PASSWORD).await, "session");
                 one.trusted = third.trusted.clone();
+                if number == 2 {
+                    let id = of_one.parse().expect("an id");
+                    probe.auth.sessions().mark_suspicious(id).await.expect("it is marked");
+                    assert_eq!(rows(&probe).await, 3, "the application alone ends no trust");
+                }
                 for _ in 0..2 {
                     assert_eq!(two.post_empty(&report).await.status, 204);
                 }
             }
             assert_eq!(rows(&probe).await, 1, "{cause}");
-            assert_eq!(removed(&probe, cause).await, 1);
+            let times = causes[..=number].iter().filter(|of| **of == cause).count();
+            assert_eq!(removed(&probe, cause).await, i64::try_from(times).expect("small"));
             assert_eq!(events(&probe, "trusted_device_removed").await, 1 + i64::try_from(number).expect("small"));
             for device in [&mut one, &mut two] {
                 assert_eq!(result(device, "alice", PASSWORD).await, "second_factor_required", "{cause}");
