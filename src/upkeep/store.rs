@@ -86,7 +86,8 @@ pub(super) async fn clock<C: ConnectionTrait>(db: &C) -> Result<Option<Timestamp
         DbBackend::MySql => {
             "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000"
         }
-        _ => "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS integer)",
+        // Rounded, because the difference is a binary fraction that may be a little too small.
+        _ => "SELECT CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS integer)",
     };
     let row = db.query_one_raw(Statement::from_string(backend, text)).await?;
     let millis: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
