@@ -66,6 +66,13 @@ impl RecoveryActor<'_> {
         }
     }
 
+    pub(super) fn is_administrator(self) -> bool {
+        match self {
+            Self::Administrator(_) => true,
+            Self::Program(_) => false,
+        }
+    }
+
     /// Checks that the actor may recover this account. A denial is recorded.
     pub(super) async fn check(
         self,

@@ -92,7 +92,9 @@ impl AccountRecoveries<'_> {
             audit_log::record(txn, &event).await?;
             let open = Some(recovery.id);
             let recovery = AccountRecovery::of(recovery, open, config.link_lifetime, now);
-            Ok(OpenedRecovery { recovery, notices })
+            let needs_second_administrator =
+                config.second_administrator && email.is_some() && actor.is_administrator();
+            Ok(OpenedRecovery { recovery, notices, needs_second_administrator })
         })
     }
 

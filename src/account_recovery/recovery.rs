@@ -146,4 +146,7 @@ pub struct OpenedRecovery {
     /// To how many addresses and numbers of the account the notice goes. If it is 0, the owner cannot
     /// object by a link.
     pub notices: usize,
+    /// True if another administrator must [complete](super::AccountRecoveries::complete) it, or a program on
+    /// the server. Show this at once, so that nobody learns it only after the delay.
+    pub needs_second_administrator: bool,
 }

@@ -32,6 +32,7 @@
 //! 3. After that time complete it. Nobody does this automatically: an administrator looks at the case
 //!    again. With a new address, it must be another administrator than the one who opened it
 //!    ([`account_recovery.second_administrator`](crate::config::AccountRecoveryConfig::second_administrator)).
+//!    [`OpenedRecovery`](crate::account_recovery::OpenedRecovery) says this at the start.
 //! 4. The person opens the link within 24 hours, sets a new password and signs in. Ask them to set up new
 //!    second factors. If one of their roles requires one, the sign-in asks for it.
 //!

@@ -1104,7 +1104,9 @@ on_every_database! {
             };
             let session = session_of(auth, opens).await;
             let actor = session.as_ref().map_or(CLI, RecoveryActor::Administrator);
-            auth.account_recovery().open(alice, new, actor).await.expect("it is opened");
+            let opened = auth.account_recovery().open(alice, new, actor).await.expect("it is opened");
+            let second = opens.is_some() && new_address && number != 6;
+            assert_eq!(opened.needs_second_administrator, second, "{number}");
             probe.clock.advance(3 * DAY);
             let session = session_of(auth, completes).await;
             let actor = session.as_ref().map_or(CLI, RecoveryActor::Administrator);
