@@ -390,43 +390,70 @@ doors! {
         World::post(&w.bob, "/auth/verification/confirm", json!({ "token": p }))
     };
     "cookie of a page": ["page"], |w, p| w.with_cookie("/page", LINK, p);
-    // A use replaces the token, so only one of the two comes before the worlds of their own.
+    // A use replaces the token, so the other door of this kind is not among these.
     "POST /login header of a trusted device": ["trusted_device"], |w, p| {
         w.trusting("portcullis-trusted-device", p.to_owned())
     };
-    // Each of the rest ends something, so these need a world of their own, or the last place in one.
+    // Each of the rest ends something. Those that harm each other the least are neighbours.
     "POST /second-factor/verify totp": ["totp"], |w, p| verify(w, "totp", p);
-    "POST /second-factor/verify recovery_code": ["recovery_code"], |w, p| {
-        verify(w, "recovery_code", p)
+    "POST /reauthenticate mailed_code": ["factor_code mailed again"], |w, p| {
+        step_up(w, "mailed_code", p)
+    };
+    "POST /verification/confirm code": ["verification code"], |w, p| {
+        World::post(&w.bob, "/auth/verification/confirm", json!({ "code": p }))
+    };
+    "POST /account/recovery/finish": ["account_recovery token"], |w, p| {
+        w.anybody("/lost/account/recovery/finish", json!({ "token": p, "password": NEW }))
+    };
+    "POST /account/recovery/object": ["recovery_objection token"], |w, p| {
+        w.anybody("/lost/account/recovery/object", json!({ "token": p }))
+    };
+    "POST /login/mail/confirm token": ["mail_login token"], |w, p| {
+        World::post(&w.asked, "/auth/login/mail/confirm", json!({ "token": p }))
     };
     "POST /second-factor/verify mailed_code": ["factor_code mailed"], |w, p| {
         verify(w, "mailed_code", p)
     };
-    "POST /second-factor/verify texted_code": ["factor_code texted"], |w, p| {
-        verify(w, "texted_code", p)
-    };
-    "POST /second-factor/verify external": ["external"], |w, p| verify(w, "external", p);
-    "POST /second-factor/verify": ["totp", "recovery_code"], |w, p| {
-        World::post(&w.waits, "/auth/second-factor/verify", json!({ "code": p }))
-    };
     "POST /reauthenticate totp": ["totp"], |w, p| step_up(w, "totp", p);
-    "POST /reauthenticate recovery_code": ["recovery_code"], |w, p| step_up(w, "recovery_code", p);
-    "POST /reauthenticate mailed_code": ["factor_code mailed again"], |w, p| {
-        step_up(w, "mailed_code", p)
+    "POST /verification/confirm email and code": ["verification code"], |w, p| {
+        let body = json!({ "email": format!("bob{}@example.com", w.number), "code": p });
+        w.anybody("/auth/verification/confirm", body)
+    };
+    "POST /login/mail/confirm code": ["mail_login code"], |w, p| {
+        World::post(&w.asked, "/auth/login/mail/confirm", json!({ "code": p }))
+    };
+    "POST /second-factor/verify recovery_code": ["recovery_code"], |w, p| {
+        verify(w, "recovery_code", p)
     };
     "POST /reauthenticate texted_code": ["factor_code texted again"], |w, p| {
         step_up(w, "texted_code", p)
     };
-    "POST /reauthenticate external": ["external again"], |w, p| step_up(w, "external", p);
-    "POST /reauthenticate": ["totp", "recovery_code"], |w, p| {
-        World::post(&w.alice, "/auth/reauthenticate", json!({ "code": p }))
+    "POST /verification/confirm password": ["password"], |w, p| {
+        let token = &w.proofs["verification token"];
+        w.anybody("/auth/verification/confirm", json!({ "token": token, "password": p }))
     };
+    "cookie of a browser that asked": ["mail+jwt"], |w, p| {
+        let body = json!({ "code": w.proofs["mail_login code"] });
+        w.anybody("/auth/login/mail/confirm", body).header("cookie", format!("{ASKING}={p}"))
+    };
+    "POST /second-factor/verify texted_code": ["factor_code texted"], |w, p| {
+        verify(w, "texted_code", p)
+    };
+    "POST /reauthenticate recovery_code": ["recovery_code"], |w, p| step_up(w, "recovery_code", p);
+    "browser_token of POST /login/mail/confirm": ["mail+jwt"], |w, p| {
+        let body = json!({ "code": w.proofs["mail_login code"], "browser_token": p });
+        w.anybody("/auth/login/mail/confirm", body)
+    };
+    "POST /second-factor/verify external": ["external"], |w, p| verify(w, "external", p);
     "POST /reauthenticate password": ["password"], |w, p| {
         World::post(&w.alice, "/auth/reauthenticate", json!({ "password": p }))
     };
-    "POST /totp/confirm": ["totp unconfirmed"], |w, p| {
-        let body = json!({ "id": w.authenticator, "code": p });
-        World::post(&w.alice, "/auth/totp/confirm", body)
+    "POST /second-factor/verify": ["totp", "recovery_code"], |w, p| {
+        World::post(&w.waits, "/auth/second-factor/verify", json!({ "code": p }))
+    };
+    "POST /reauthenticate external": ["external again"], |w, p| step_up(w, "external", p);
+    "POST /reauthenticate": ["totp", "recovery_code"], |w, p| {
+        World::post(&w.alice, "/auth/reauthenticate", json!({ "code": p }))
     };
     "POST /login password": ["password"], |w, p| {
         let body = json!({ "login": format!("alice{}", w.number), "password": p });
@@ -436,53 +463,32 @@ doors! {
     "POST /login cookie of a trusted device": ["trusted_device"], |w, p| {
         w.trusting("cookie", format!("{TRUSTED}={p}"))
     };
+    "POST /login-names/confirm token": ["login_name token"], |w, p| {
+        World::post(&w.alice, "/auth/login-names/confirm", json!({ "token": p }))
+    };
+    "POST /phone/confirm": ["phone_change code"], |w, p| {
+        World::post(&w.alice, "/auth/phone/confirm", json!({ "code": p }))
+    };
+    "POST /totp/confirm": ["totp unconfirmed"], |w, p| {
+        let body = json!({ "id": w.authenticator, "code": p });
+        World::post(&w.alice, "/auth/totp/confirm", body)
+    };
     "PUT /password": ["password"], |w, p| {
         let body = json!({ "current_password": p, "new_password": NEW });
         w.alice.request(Method::PUT, "/auth/password").json(&body)
+    };
+    "POST /email/confirm token": ["email_change token"], |w, p| {
+        World::post(&w.alice, "/auth/email/confirm", json!({ "token": p }))
+    };
+    "POST /login-names/confirm code": ["login_name code"], |w, p| {
+        World::post(&w.alice, "/auth/login-names/confirm", json!({ "code": p }))
     };
     "POST /password": ["password"], |w, p| {
         let body = json!({ "current_password": p, "new_password": NEW });
         World::post(&w.alice, "/auth/password", body)
     };
-    "POST /verification/confirm code": ["verification code"], |w, p| {
-        World::post(&w.bob, "/auth/verification/confirm", json!({ "code": p }))
-    };
-    "POST /verification/confirm email and code": ["verification code"], |w, p| {
-        let body = json!({ "email": format!("bob{}@example.com", w.number), "code": p });
-        w.anybody("/auth/verification/confirm", body)
-    };
-    "POST /verification/confirm password": ["password"], |w, p| {
-        let token = &w.proofs["verification token"];
-        w.anybody("/auth/verification/confirm", json!({ "token": token, "password": p }))
-    };
-    "POST /login/mail/confirm token": ["mail_login token"], |w, p| {
-        World::post(&w.asked, "/auth/login/mail/confirm", json!({ "token": p }))
-    };
-    "POST /login/mail/confirm code": ["mail_login code"], |w, p| {
-        World::post(&w.asked, "/auth/login/mail/confirm", json!({ "code": p }))
-    };
-    "cookie of a browser that asked": ["mail+jwt"], |w, p| {
-        let body = json!({ "code": w.proofs["mail_login code"] });
-        w.anybody("/auth/login/mail/confirm", body).header("cookie", format!("{ASKING}={p}"))
-    };
-    "browser_token of POST /login/mail/confirm": ["mail+jwt"], |w, p| {
-        let body = json!({ "code": w.proofs["mail_login code"], "browser_token": p });
-        w.anybody("/auth/login/mail/confirm", body)
-    };
-    "POST /email/confirm token": ["email_change token"], |w, p| {
-        World::post(&w.alice, "/auth/email/confirm", json!({ "token": p }))
-    };
     "POST /email/confirm code": ["email_change code"], |w, p| {
         World::post(&w.alice, "/auth/email/confirm", json!({ "code": p }))
-    };
-    "POST /phone/confirm": ["phone_change code"], |w, p| {
-        World::post(&w.alice, "/auth/phone/confirm", json!({ "code": p }))
-    };
-    "POST /login-names/confirm token": ["login_name token"], |w, p| {
-        World::post(&w.alice, "/auth/login-names/confirm", json!({ "token": p }))
-    };
-    "POST /login-names/confirm code": ["login_name code"], |w, p| {
-        World::post(&w.alice, "/auth/login-names/confirm", json!({ "code": p }))
     };
     "POST /login-names/undo": ["login_name_undo token"], |w, p| {
         w.anybody("/auth/login-names/undo", json!({ "token": p }))
@@ -495,12 +501,6 @@ doors! {
     };
     "POST /second-factor/undo": ["factor_undo token"], |w, p| {
         w.anybody("/auth/second-factor/undo", json!({ "token": p }))
-    };
-    "POST /account/recovery/object": ["recovery_objection token"], |w, p| {
-        w.anybody("/lost/account/recovery/object", json!({ "token": p }))
-    };
-    "POST /account/recovery/finish": ["account_recovery token"], |w, p| {
-        w.anybody("/lost/account/recovery/finish", json!({ "token": p, "password": NEW }))
     };
     "POST /password/reset": ["password_reset token"], |w, p| {
         w.anybody("/auth/password/reset", json!({ "token": p, "password": NEW }))
@@ -624,11 +624,13 @@ on_every_database! {
         let mut number = 0;
         for (at, door) in DOORS.iter().enumerate() {
             for opens in door.opens {
-                if at >= HARMLESS {
+                let mut answer = present(&probe, &world, door, &world.proofs[opens]).await;
+                // Another door may have ended what this one needs.
+                if at >= HARMLESS && !door.opened(&answer) {
                     number += 1;
                     world = World::new(&probe, number).await;
+                    answer = present(&probe, &world, door, &world.proofs[opens]).await;
                 }
-                let answer = present(&probe, &world, door, &world.proofs[opens]).await;
                 assert!(door.opened(&answer), "{} and {opens}: {}", door.name, answer.text);
             }
         }
