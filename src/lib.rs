@@ -81,6 +81,7 @@
 pub mod account;
 pub mod account_import;
 pub mod account_recovery;
+pub mod action_proof;
 pub mod anonymous;
 pub mod attempt;
 pub mod audit_log;
@@ -179,7 +180,7 @@ impl Portcullis {
     /// `.fallback(`[`not_found`](not_found())`)` to get problem details.
     ///
     /// You can also merge the `routes` of single capabilities. This is the only way to mount the
-    /// routes of [`own_account`] (owners close and export their account), [`account_recovery`],
+    /// routes of [`own_account`] (owners close and export their account), [`account_recovery`], [`action_proof`],
     /// [`mail_login`], [`second_factor`] and [`anonymous`].
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let mut router = axum::Router::new()

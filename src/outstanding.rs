@@ -48,13 +48,15 @@ pub(crate) enum Kind {
     RecoveryObjection,
     /// The last step of a recovery: setting a new password.
     AccountRecovery,
+    /// The consent to one action.
+    ActionProof,
     /// A purpose of your application.
     Application(ApplicationPurpose),
 }
 
 impl Kind {
     /// All kinds except those of the application.
-    pub(crate) const OURS: [Self; 14] = [
+    pub(crate) const OURS: [Self; 15] = [
         Self::Verification,
         Self::PasswordReset,
         Self::MailLogin,
@@ -69,6 +71,7 @@ impl Kind {
         Self::FactorUndo,
         Self::RecoveryObjection,
         Self::AccountRecovery,
+        Self::ActionProof,
     ];
 
     /// Returns the name in the row. The application's names have a prefix, so they never equal
@@ -89,6 +92,7 @@ impl Kind {
             Self::FactorUndo => "factor_undo".into(),
             Self::RecoveryObjection => "recovery_objection".into(),
             Self::AccountRecovery => "account_recovery".into(),
+            Self::ActionProof => "action_proof".into(),
             Self::Application(purpose) => format!("{APPLICATION}{}", purpose.0).into(),
         }
     }
@@ -113,6 +117,7 @@ impl Kind {
             | Self::LoginName
             | Self::FactorCode
             | Self::FactorUndo
+            | Self::ActionProof
             | Self::Application(_) => false,
         })
     }

@@ -54,6 +54,12 @@ event_kinds! {
     ChallengeAnswered = "authn_challenge_success",
     /// A challenge was answered incorrectly.
     ChallengeFailed = "authn_challenge_fail",
+    /// A signed-in person consented to one action. The detail has the text that they agreed to.
+    ActionProofIssued = "action_proof_issued",
+    /// The consent to an action was used up. The detail names the action.
+    ActionProofSpent = "action_proof_spent",
+    /// The owner took back a consent that was not used yet.
+    ActionProofRevoked = "action_proof_revoked",
     /// A code was sent as a second factor or for a step-up, or a factor of your own asked for one.
     FactorCodeSent = "authn_factor_code_sent",
     /// A device was trusted to skip the second factor.

@@ -14,6 +14,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Timestamp;
+use crate::base::id::{AccountId, ChallengeId, LineageId, SessionId};
 use crate::base::secret::{Purpose, Secret};
 
 /// The purpose of a token, which is the `typ` of its header. A token of one type is never accepted
@@ -35,10 +36,12 @@ pub enum TokenType {
     Device,
     /// The token of a browser that asked for a sign-in by mail. It grants no access.
     MailLogin,
+    /// The consent of a signed-in person to one action. It is no session.
+    ActionProof,
 }
 
 impl TokenType {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Session,
         Self::SecondFactor,
         Self::PasswordChange,
@@ -46,6 +49,7 @@ impl TokenType {
         Self::Anonymous,
         Self::Device,
         Self::MailLogin,
+        Self::ActionProof,
     ];
 
     /// Returns the value of the `typ` header.
@@ -58,6 +62,7 @@ impl TokenType {
             Self::Anonymous => "anon+jwt",
             Self::Device => "dev+jwt",
             Self::MailLogin => "mail+jwt",
+            Self::ActionProof => "proof+jwt",
         }
     }
 }
@@ -101,6 +106,60 @@ pub(crate) struct MailLoginClaims {
     pub(crate) asked: String,
     /// Unix seconds.
     pub(crate) expires_at: i64,
+}
+
+/// The content of the proof that a person consented to one action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ActionClaims {
+    iss: String,
+    aud: String,
+    /// The account.
+    pub(crate) sub: AccountId,
+    /// The session in which the person consented.
+    pub(crate) sid: SessionId,
+    /// The sign-in to which this session belongs. A step-up replaces the session, but not the sign-in.
+    pub(crate) lin: LineageId,
+    pub(crate) jti: ChallengeId,
+    pub(crate) action: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resource: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) permissions: Vec<String>,
+    /// The digest of the payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) payload: Option<String>,
+    /// Unix seconds.
+    pub(crate) iat: i64,
+    /// Unix seconds.
+    pub(crate) exp: i64,
+}
+
+/// What such a proof says, without what every proof of this service says.
+#[derive(Debug, Clone)]
+pub(crate) struct ActionStatement {
+    pub(crate) account: AccountId,
+    pub(crate) session: SessionId,
+    pub(crate) lineage: LineageId,
+    pub(crate) id: ChallengeId,
+    pub(crate) action: String,
+    pub(crate) resource: Option<String>,
+    pub(crate) scope: Option<String>,
+    pub(crate) permissions: Vec<String>,
+    pub(crate) payload: Option<String>,
+    pub(crate) issued_at: i64,
+    pub(crate) expires_at: i64,
+}
+
+/// Why the proof of an action is none of this service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoAction {
+    /// It is forged, damaged or something else.
+    Invalid,
+    /// One of our keys signed it, for another issuer or audience.
+    OtherService,
 }
 
 /// The payload of a device token as JSON.
@@ -299,6 +358,26 @@ impl Jwt {
         self.seal(TokenType::MailLogin, &payload)
     }
 
+    /// Returns the signed proof of a consent to an action.
+    pub(crate) fn sign_action(&self, said: ActionStatement) -> String {
+        let payload = ActionClaims {
+            iss: self.issuer.clone(),
+            aud: self.audience.clone(),
+            sub: said.account,
+            sid: said.session,
+            lin: said.lineage,
+            jti: said.id,
+            action: said.action,
+            resource: said.resource,
+            scope: said.scope,
+            permissions: said.permissions,
+            payload: said.payload,
+            iat: said.issued_at,
+            exp: said.expires_at,
+        };
+        self.seal(TokenType::ActionProof, &payload)
+    }
+
     fn seal(&self, token_type: TokenType, payload: &impl Serialize) -> String {
         let key = &self.keys[0];
         let payload = serde_json::to_vec(payload).expect("strings and integers serialize");
@@ -355,7 +434,7 @@ impl Jwt {
         token: &str,
         now: Timestamp,
     ) -> Option<(TokenType, Claims)> {
-        let no_session = [TokenType::Device, TokenType::MailLogin];
+        let no_session = [TokenType::Device, TokenType::MailLogin, TokenType::ActionProof];
         self.verify(token, now).filter(|(token_type, _)| !no_session.contains(token_type))
     }
 
@@ -411,6 +490,28 @@ impl Jwt {
         let payload: MailLoginPayload<'_> = serde_json::from_slice(&payload).ok()?;
         let ours = payload.iss == self.issuer && payload.aud == self.audience;
         ours.then(|| MailLoginClaims { asked: payload.ask.into_owned(), expires_at: payload.exp })
+    }
+
+    /// Returns the content of the proof of a consent, if one of our keys signed it for this service. The
+    /// caller checks its times.
+    pub(crate) fn verify_action(&self, token: &str) -> Result<ActionClaims, NoAction> {
+        let (token_type, payload) = self.open(token).ok_or(NoAction::Invalid)?;
+        if token_type != TokenType::ActionProof {
+            return Err(NoAction::Invalid);
+        }
+        let claims: ActionClaims =
+            serde_json::from_slice(&payload).map_err(|_| NoAction::Invalid)?;
+        if claims.iss != self.issuer || claims.aud != self.audience {
+            return Err(NoAction::OtherService);
+        }
+        if claims.iat < 0 || claims.exp < claims.iat {
+            return Err(NoAction::Invalid);
+        }
+        Ok(claims)
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Returns type and payload of a token that one of our keys signed for one of our purposes.

@@ -50,8 +50,19 @@ pub(crate) fn step_up_challenge(factors: &[Factor], max_age: Option<Duration>) -
     challenge
 }
 
-/// Returns the members of such an answer: the factors of the account that would help, those that it
-/// would have to set up, and how recent the proof must be.
+/// Returns the challenge of an answer that requires the consent to one action. A resource that cannot be
+/// quoted as it is, is only in the members of the answer.
+pub(crate) fn proof_challenge(action: &str, resource: Option<&str>) -> String {
+    let mut challenge = format!("{BEARER} error=\"action_proof_required\", action=\"{action}\"");
+    let plain = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !br#""\"#.contains(&byte));
+    if let Some(resource) = resource.filter(plain) {
+        challenge.push_str(&format!(", resource=\"{resource}\""));
+    }
+    challenge
+}
+
+/// Returns the members of an answer that requires factors: those of the account that would help, those that
+/// it would have to set up, and how recent the proof must be.
 pub(crate) fn step_up_members(
     factors: &[Factor],
     enrol: &[Factor],

@@ -20,7 +20,7 @@ pub(crate) mod description;
 pub(crate) mod extract;
 #[cfg(feature = "routes")]
 mod not_found;
-mod require;
+pub(crate) mod require;
 mod requirement;
 #[cfg(feature = "routes")]
 pub(crate) mod route_table;

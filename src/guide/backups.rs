@@ -34,7 +34,7 @@
 //! | sessions that had ended | their rows are valid again, and someone may still have the cookie | yes |
 //! | devices that were known before a change of the password | they are bound to the account's epoch, which is lower again | yes: every device counts as new, and the owner is notified of its next sign-in |
 //! | [trusted devices](crate::trusted_device) that had ended | their rows are back | yes: every sign-in asks for the second factor |
-//! | links and codes that were used or replaced | their rows are valid again | yes, all of them: people request new ones |
+//! | links, codes and [action proofs](crate::action_proof) that were used or replaced | their rows are valid again | yes, all of them: people request new ones |
 //! | recoveries by administrators that an owner had stopped | their rows are open again | yes, all of them |
 //! | messages that were sent | their rows are waiting again and would be sent twice | yes, they are given up |
 //! | passwords from before a change | the old hash is back | no: see below |

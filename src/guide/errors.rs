@@ -72,6 +72,24 @@
 //! | `already_verified` | 409 | the address is already verified |
 //! | `challenge_required` | 403 | the route requires an answered challenge; `purpose` says which one |
 //!
+//! # Action proofs
+//!
+//! | code | status | cause |
+//! |---|---|---|
+//! | `action_proof_required` | 401 | the route requires an [action proof](crate::action_proof); the members `action` and `resource` say which one |
+//! | `action_proof_invalid` | 403 | this is no proof, it is damaged, or the request has more than one |
+//! | `action_proof_of_other_service` | 403 | it was signed for another issuer or audience |
+//! | `action_proof_of_other_action`, `action_proof_of_other_resource`, `action_proof_of_other_payload`, `action_proof_of_other_scope` | 403 | the person consented to something else |
+//! | `action_proof_lacks_permission` | 403 | the proof does not name a permission that covers the one that is needed |
+//! | `action_proof_of_other_session` | 403 | it was made in another sign-in than that of the request |
+//! | `action_proof_stale` | 403 | it is too old |
+//! | `action_proof_from_the_future` | 403 | it was made more than 30 s in the future: the clocks of the nodes differ |
+//! | `action_proof_ended` | 403 | it was taken back or replaced, its session has ended, or the account cannot be used |
+//! | `action_proof_used` | 409 | it was used up before |
+//! | `action_proof_not_found` | 404 | the account has no open proof with this id |
+//! | `unknown_action` | 422 | no proof of this action is issued by the mounted route |
+//! | `invalid_action_proof` | 422 | a proof cannot have this resource, scope, text, permission or lifetime; the detail says which |
+//!
 //! # Captchas
 //!
 //! | code | status | cause |

@@ -22,7 +22,7 @@
 //! | requests, counted by keyed digests; only with `rate.store = database` | `auth_rate` | until the limit has recovered |
 //! | failures before a [captcha](crate::captcha): keyed digests of names and sources | `auth_captcha_failures` | 10 minutes |
 //! | attempts to sign in: keyed digests of names, and the network address | `auth_attempt` | 24 hours |
-//! | events: what happened, when, and the network address | `auth_event` | 180 days |
+//! | events: what happened, when, and the network address; for an [action proof](crate::action_proof), the text to which the person agreed | `auth_event` | 180 days |
 //! | denials, counted by rule and minute | `auth_denial` | 30 days |
 //! | networks and browsers about which the owner was notified, as keyed digests | `auth_told_place`, `auth_device_digest` | 30 days |
 //!

@@ -9,6 +9,7 @@
 //! | `/session/anonymous` | [`anonymous::routes(&auth)`](crate::anonymous::routes) |
 //! | `/login/mail`, `/login/mail/confirm` | [`mail_login::routes(&auth)`](crate::mail_login::routes) |
 //! | `/account/recovery` and below | [`account_recovery::routes(&auth)`](crate::account_recovery::routes) |
+//! | `/action-proofs`, `/action-proofs/{id}` | [`action_proof::routes(&auth, ["pay"])`](crate::action_proof::routes), with the actions for which proofs are issued |
 //! | `/second-factor` and below, `/totp` and below, `/recovery-codes`, `/sent-codes` and below, `/trusted-devices` and below, `/reauthenticate/challenge` | [`second_factor::routes(&auth)`](crate::second_factor::routes) |
 //! | `/account`, `/account/keep`, `/account/export` | [`own_account::routes(&auth)`](crate::own_account::routes) |
 //! | `/.well-known/change-password` | [`password_change::well_known(&auth)`](crate::password_change::well_known), at the root |

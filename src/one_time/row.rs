@@ -103,6 +103,10 @@ impl Challenge {
         self.row.used_at.is_none() && self.row.superseded_at.is_none() && self.row.expires_at > now
     }
 
+    pub(crate) fn is_used(&self) -> bool {
+        self.row.used_at.is_some()
+    }
+
     pub(crate) fn is_answered(&self) -> bool {
         self.row.answered_at.is_some()
     }

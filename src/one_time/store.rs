@@ -170,6 +170,46 @@ pub(crate) async fn give_to<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Returns the open challenges of an account and purpose, the newest first.
+pub(crate) async fn open_of_account<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    purpose: &str,
+    now: Timestamp,
+) -> Result<Vec<challenge::Model>, DbErr> {
+    challenge::Entity::find()
+        .filter(challenge::Column::AccountId.eq(account))
+        .filter(challenge::Column::Purpose.eq(purpose))
+        .filter(challenge::Column::UsedAt.is_null())
+        .filter(challenge::Column::SupersededAt.is_null())
+        .filter(without_index(challenge::Column::ExpiresAt).gt(now))
+        .order_by_desc(challenge::Column::CreatedAt)
+        .limit(MOST_LISTED)
+        .all(db)
+        .await
+}
+
+/// Ends one open challenge of an account and purpose. Returns false if there is none with this id.
+pub(crate) async fn end_one<C: ConnectionTrait>(
+    db: &C,
+    id: ChallengeId,
+    account: AccountId,
+    purpose: &str,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let updated = superseding(now)
+        .filter(challenge::Column::Id.eq(id))
+        .filter(challenge::Column::AccountId.eq(account))
+        .filter(challenge::Column::Purpose.eq(purpose))
+        .filter(without_index(challenge::Column::ExpiresAt).gt(now))
+        .exec(db)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// How many open challenges a list shows.
+const MOST_LISTED: u64 = 100;
+
 fn superseding(now: Timestamp) -> UpdateMany<challenge::Entity> {
     challenge::Entity::update_many()
         .col_expr(challenge::Column::SupersededAt, Expr::value(Some(now)))

@@ -124,6 +124,25 @@ pub(crate) fn live(now: Timestamp, require_verified: bool) -> Condition {
     standing(now, require_verified).add(Column::SuspiciousAt.is_null())
 }
 
+/// Returns true while a sign-in of an account goes on and counts, whichever of its sessions does.
+pub(crate) async fn has_live<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    lineage: LineageId,
+    now: Timestamp,
+    require_verified: bool,
+) -> Result<bool, DbErr> {
+    let found = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(live(now, require_verified))
+        .filter(Column::AccountId.eq(account))
+        .filter(Column::LineageId.eq(lineage))
+        .filter(Column::Stage.eq(Stage::Full.number()))
+        .limit(1);
+    Ok(found.into_tuple::<SessionId>().one(db).await?.is_some())
+}
+
 /// Ends the session that another one continues. Returns false if it does not count any more. With
 /// `lingers` it keeps its old rights for a short time.
 pub(crate) async fn promote<C: ConnectionTrait>(

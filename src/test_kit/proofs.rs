@@ -20,7 +20,8 @@ pub(super) fn kinds() -> BTreeSet<String> {
         | TokenType::Enrolment
         | TokenType::Anonymous
         | TokenType::Device
-        | TokenType::MailLogin => token.as_str().to_owned(),
+        | TokenType::MailLogin
+        | TokenType::ActionProof => token.as_str().to_owned(),
     });
     let outstanding = Kind::OURS.into_iter().map(|kind| match kind {
         Kind::Verification
@@ -37,6 +38,8 @@ pub(super) fn kinds() -> BTreeSet<String> {
         | Kind::FactorUndo
         | Kind::RecoveryObjection
         | Kind::AccountRecovery => kind.name().into_owned(),
+        // The token `proof+jwt` names its row, which has no secret.
+        Kind::ActionProof => TokenType::ActionProof.as_str().to_owned(),
         // These have names of their own.
         Kind::Application(_) => "app".to_owned(),
     });

@@ -9,10 +9,13 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use portcullis::account::NewAccount;
 use portcullis::account_recovery::{NewRecovery, RecoveryActor};
+use portcullis::action_proof::VerifiedProof;
 use portcullis::guard::RouteBody;
 use portcullis::page::LinkToken;
 use portcullis::rate_limit::Quota;
-use portcullis::{AccountId, EnrolmentSession, Message, MessageKind, Portcullis, Stage};
+use portcullis::{
+    AccountId, ClientInfo, EnrolmentSession, Identity, Message, MessageKind, Portcullis, Stage,
+};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -21,6 +24,7 @@ use crate::challenge::bank;
 use crate::external_factor::{Card, card_pages};
 use crate::on_every_database;
 use crate::sent_code::{ask, prove_mailbox};
+use crate::support::call::extracted;
 use crate::support::browser::{ASKING, Answer, COOKIE, DEVICE, TRUSTED, send};
 use crate::support::probe::serve;
 use crate::support::{Backend, Browser, PASSWORD, Probe};
@@ -59,6 +63,9 @@ fn application(auth: &Portcullis) -> Router {
         link.as_str().map(str::to_owned).ok_or(StatusCode::NOT_FOUND)
     });
     let own = Router::new().route("/enrolling", enrolling).route("/page", page);
+    let consent = get(|proof: VerifiedProof| async move { proof.action().to_owned() });
+    let consent = Router::new().route("/consent", consent);
+    let own = own.merge(consent.route_layer(auth.require_action_proof("pay")));
     bank(auth)
         .merge(own.layer(auth.layer()))
         .merge(card_pages(auth))
@@ -260,6 +267,15 @@ impl World {
         let opened = send(alice.raw(Method::GET, "/page?token=of-a-link")).await;
         proofs.insert("page", opened.cookie_of(LINK).expect("a cookie"));
 
+        let identity: Identity = extracted(
+            &probe.auth,
+            &format!("{COOKIE}={}", alice.cookie.as_deref().expect("a cookie")),
+        )
+        .await;
+        let issue = probe.auth.action_proofs().issue("pay", &identity);
+        let proof = issue.sign(&ClientInfo::default()).await.expect("it is issued");
+        proofs.insert("proof+jwt", proof.token().to_owned());
+
         proofs.insert("sess+jwt", alice.cookie.clone().expect("a cookie"));
         proofs.insert("mfa+jwt", waits.cookie.clone().expect("a cookie"));
         proofs.insert("dev+jwt", alice.device.clone().expect("a device"));
@@ -390,6 +406,9 @@ doors! {
         World::post(&w.bob, "/auth/verification/confirm", json!({ "token": p }))
     };
     "cookie of a page": ["page"], |w, p| w.with_cookie("/page", LINK, p);
+    "header of an action proof": ["proof+jwt"], |w, p| {
+        w.alice.request(Method::GET, "/consent").header(portcullis::action_proof::HEADER, p)
+    };
     // A use replaces the token, so the other door of this kind is not among these.
     "POST /login header of a trusted device": ["trusted_device"], |w, p| {
         w.trusting("portcullis-trusted-device", p.to_owned())
@@ -508,7 +527,7 @@ doors! {
 }
 
 /// The doors that end nothing which another one needs.
-const HARMLESS: usize = 20;
+const HARMLESS: usize = 21;
 
 fn verify(world: &World, method: &str, proof: &str) -> RequestBuilder {
     let body = json!({ "method": method, "code": proof });
@@ -521,7 +540,8 @@ fn step_up(world: &World, method: &str, proof: &str) -> RequestBuilder {
 }
 
 /// Mounted routes with a body that take no proof. They ask for one, or change what a session may change.
-const WITHOUT_A_PROOF: [&str; 14] = [
+const WITHOUT_A_PROOF: [&str; 15] = [
+    "POST /action-proofs",
     "POST /captcha",
     "POST /email",
     "POST /login-names",
@@ -567,6 +587,7 @@ async fn stored(probe: &Probe, door: &Door) -> Vec<Vec<u8>> {
             // The application has the answer, and the data of the challenge are encrypted.
             "external" => digests(probe, "auth_challenge", "|factor_code|").await,
             "dev+jwt" | "mail+jwt" | "password" | "totp" | "page" => Vec::new(),
+            "proof+jwt" => digests(probe, "auth_challenge", "|action_proof|").await,
             _ => {
                 let found = digests(probe, "auth_challenge", &format!("|{kind}|")).await;
                 assert!(found.len() >= 2, "{kind} has a subject and a token");
@@ -645,6 +666,7 @@ on_every_database! {
             .auth_routes("/auth", portcullis::mail_login::routes(&probe.auth))
             .auth_routes("/auth", portcullis::own_account::routes(&probe.auth))
             .auth_routes("/auth", portcullis::account_recovery::routes(&probe.auth))
+            .auth_routes("/auth", portcullis::action_proof::routes(&probe.auth, ["pay"]))
             .auth_routes("/auth", portcullis::second_factor::routes(&probe.auth));
         let _mounted: Router = guarded.into_router();
         let routes = probe.auth.guarded_routes();

@@ -5,6 +5,7 @@ mod account;
 mod account_import;
 mod account_list;
 mod account_recovery;
+mod action_proof;
 mod anonymous;
 mod attempt;
 mod attempt_kind;

@@ -44,6 +44,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
         .auth_routes("/auth", portcullis::anonymous::routes(&auth))
         .auth_routes("/auth", portcullis::mail_login::routes(&auth))
         .auth_routes("/auth", portcullis::account_recovery::routes(&auth))
+        .auth_routes("/auth", portcullis::action_proof::routes(&auth, ["pay"]))
         .auth_routes("/auth", portcullis::own_account::routes(&auth))
         .auth_routes("/auth", portcullis::second_factor::routes(&auth))
         .auth_routes("/", portcullis::password_change::well_known(&auth))

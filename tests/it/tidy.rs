@@ -42,6 +42,7 @@ const FLOORS: [&[&str]; 27] = [
 const LEAVES: &[&str] = &[
     "account_import",
     "account_recovery",
+    "action_proof",
     "anonymous",
     "bootstrap",
     "challenge",

@@ -1,0 +1,130 @@
+//! Errors of action proofs.
+
+use std::time::Duration;
+
+use crate::base::problem::{problem, proof_challenge};
+use crate::base::transaction::{Fault, may_fault};
+use crate::identity::AuthError;
+
+/// Why a proof was not issued, or does not count. A check that fails uses nothing up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActionProofError {
+    /// The route needs a proof, and the request has none.
+    #[error("consent to this action first")]
+    Required {
+        /// The action to consent to.
+        action: String,
+        /// What it is about, if the route says so.
+        resource: Option<String>,
+    },
+    /// It is forged, damaged or something else.
+    #[error("this is no proof of a consent")]
+    Invalid,
+    /// It was signed with a key of this service, but for another issuer or audience.
+    #[error("the proof was made for another service")]
+    OtherService,
+    /// It is about another action.
+    #[error("the proof is about another action")]
+    OtherAction,
+    /// It is about another resource, or only one of both names one.
+    #[error("the proof is about something else")]
+    OtherResource,
+    /// The person consented to other details.
+    #[error("the proof is about other details")]
+    OtherPayload,
+    /// The scope is not in the proof.
+    #[error("the proof does not have this scope")]
+    OtherScope,
+    /// No permission of the proof covers the one that is needed.
+    #[error("the proof does not cover this permission")]
+    LacksPermission,
+    /// It is of another session than the request.
+    #[error("the proof was made in another session")]
+    OtherSession,
+    /// It is too old.
+    #[error("the proof is too old; consent again")]
+    Stale,
+    /// It is from the future: the clocks of two nodes differ by more than 30 s.
+    #[error("the proof is from the future")]
+    FromTheFuture,
+    /// It was taken back or replaced, the session has ended or is suspicious, or the account cannot be used.
+    #[error("the proof has ended; consent again")]
+    Ended,
+    /// It was used before.
+    #[error("the proof was used")]
+    Used,
+    /// The account has no open proof with this id.
+    #[error("there is no such proof")]
+    NotFound,
+    /// The same consent was asked for a moment ago.
+    #[error("the same consent was given just now; wait a moment")]
+    TooSoon {
+        /// The longest time to wait.
+        retry_after: Duration,
+    },
+    /// The mounted route may not issue proofs of this action.
+    #[error("no proof of this action is issued here")]
+    UnknownAction,
+    /// The account does not have a permission that the proof was to name.
+    #[error("this account does not have this permission")]
+    MoreRights,
+    /// The name of the action, the resource, the text, the scope or the lifetime is not one that a proof can have.
+    #[error("{0}")]
+    InvalidProof(&'static str),
+    /// The application wants to use up a proof without comparing the details to which the person consented.
+    #[error("compare the payload of the proof before you use it up")]
+    PayloadNotCompared,
+    /// The guard of the route is missing or does not fit it.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// The session may not consent, for example because its factor is too old.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The infrastructure failed.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+may_fault!(ActionProofError);
+
+problem! {
+    ActionProofError {
+        Self::Required { .. } => UNAUTHORIZED, "action_proof_required";
+        Self::Invalid => FORBIDDEN, "action_proof_invalid";
+        Self::OtherService => FORBIDDEN, "action_proof_of_other_service";
+        Self::OtherAction => FORBIDDEN, "action_proof_of_other_action";
+        Self::OtherResource => FORBIDDEN, "action_proof_of_other_resource";
+        Self::OtherPayload => FORBIDDEN, "action_proof_of_other_payload";
+        Self::OtherScope => FORBIDDEN, "action_proof_of_other_scope";
+        Self::LacksPermission => FORBIDDEN, "action_proof_lacks_permission";
+        Self::OtherSession => FORBIDDEN, "action_proof_of_other_session";
+        Self::Stale => FORBIDDEN, "action_proof_stale";
+        Self::FromTheFuture => FORBIDDEN, "action_proof_from_the_future";
+        Self::Ended => FORBIDDEN, "action_proof_ended";
+        Self::Used => CONFLICT, "action_proof_used";
+        Self::NotFound => NOT_FOUND, "action_proof_not_found";
+        Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
+        Self::UnknownAction => UNPROCESSABLE_ENTITY, "unknown_action";
+        Self::MoreRights => FORBIDDEN, "denied";
+        Self::InvalidProof(_) => UNPROCESSABLE_ENTITY, "invalid_action_proof";
+        Self::PayloadNotCompared | Self::Misconfigured(_) => INTERNAL_SERVER_ERROR, "misconfigured";
+    }
+    passes on { Auth, Fault }
+    retry_after {
+        Self::TooSoon { retry_after } => *retry_after,
+    }
+    challenge {
+        Self::Required { action, resource } => proof_challenge(action, resource.as_deref()),
+    }
+    members {
+        Self::Required { action, resource } => {
+            let mut members = serde_json::Map::new();
+            members.insert("action".to_owned(), action.as_str().into());
+            if let Some(resource) = resource {
+                members.insert("resource".to_owned(), resource.as_str().into());
+            }
+            members
+        },
+    }
+}

@@ -1,0 +1,428 @@
+//! Action proofs: a person consents to one action, and the action happens once.
+//!
+//! # How it works
+//!
+//! 1. A signed-in person with a recent factor consents to an action, such as the payment of one invoice. They
+//!    get a signed proof. It names the account, the session, the action, what it is about, and when it was
+//!    made. If you wish, it also has a digest of the details, such as the amount.
+//! 2. The request that does the action brings the proof. It is checked: this action, this resource, this
+//!    account, not too old, and the session still goes on.
+//! 3. The handler compares the details, and uses the proof up in the transaction of the action. If that is
+//!    rolled back, the proof can be used again. If it is committed, no second request can use it, on any node.
+//!
+//! These are three types: the token, the [`VerifiedProof`] and the [`SpentProof`]. A function that takes a
+//! `SpentProof` cannot be called without a proof that was used up.
+//!
+//! ```no_run
+//! use axum::Json;
+//! use axum::extract::Path;
+//! use portcullis::action_proof::{Payload, SpentProof, VerifiedProof};
+//! use portcullis::{ClientInfo, Identity, Portcullis, Rejection};
+//!
+//! fn details(amount: &str) -> Payload {
+//!     Payload::new().field("amount", amount)
+//! }
+//!
+//! // The page has shown "Pay 100.00 EUR for invoice 42", and the person has pressed the button.
+//! async fn consent(
+//!     auth: Portcullis,
+//!     identity: Identity,
+//!     client: ClientInfo,
+//!     Path(invoice): Path<String>,
+//! ) -> Result<String, Rejection> {
+//!     let issue = auth.action_proofs().issue("pay", &identity).resource(invoice);
+//!     let issued = issue.over(&details("100.00")).agreed_to("Pay 100.00 EUR").sign(&client).await?;
+//!     Ok(issued.token().to_owned())
+//! }
+//!
+//! // `.route_layer(auth.require_action_proof("pay").on_path("invoice"))`
+//! async fn pay(
+//!     auth: Portcullis,
+//!     client: ClientInfo,
+//!     proof: VerifiedProof,
+//!     Json(amount): Json<String>,
+//! ) -> Result<&'static str, Rejection> {
+//!     let proof = proof.check_payload(&details(&amount))?;
+//!     let txn = auth.begin().await?;
+//!     let spent = proof.spend_within(&txn, &client).await?;
+//!     book(&txn, spent);
+//!     txn.commit().await?;
+//!     Ok("paid")
+//! }
+//!
+//! # fn book(_: &portcullis::Transaction, _: SpentProof) {}
+//! ```
+//!
+//! # What a proof is worth
+//! - It is no session and no factor. Without the session, it opens no route behind
+//!   [`require_action_proof`](Portcullis::require_action_proof). Put the guard that decides who may do this
+//!   around it: a proof shows that somebody consented, not that they may.
+//! - It ends with its sign-in, and with a change that ends the codes and links of the account, such as a new
+//!   password. A step-up does not end it. A new proof about the same action and resource replaces it.
+//! - Its permissions and its scope narrow what it is for. The account must have each permission when the proof
+//!   is made. [`Expected::permission`] and [`Expected::scope`] refuse a proof that does not name them.
+//! - A resource is compared as a whole. There is no way to accept a part of it: put the details into the
+//!   [`Payload`].
+//!
+//! # Routes
+//! [`routes`] mounts them. You say for which actions proofs are issued there.
+//!
+//! | route | what |
+//! |---|---|
+//! | `POST /action-proofs` | consents to an action: `action`, `resource`, `fields` (a list of names and values), `scope`, `permissions`. The answer has `action_proof`, `id`, `expires_at` and the text `agreed_to` |
+//! | `GET /action-proofs` | lists the open proofs of the account |
+//! | `DELETE /action-proofs/{id}` | takes one back |
+//!
+//! # Configuration
+//! A proof is valid for 10 minutes. [`lifetime`](IssueProof::lifetime) changes this for one proof, up to two
+//! hours. How recent the factor must be: `session.recent_factor`.
+//!
+//! # Events
+//! `action_proof_issued`, with the text to which the person agreed; `action_proof_spent`;
+//! `action_proof_revoked`.
+//!
+//! # Error codes
+//! `action_proof_required` (401), with `action` and `resource`; `action_proof_invalid`,
+//! `action_proof_of_other_service`, `action_proof_of_other_action`, `action_proof_of_other_resource`,
+//! `action_proof_of_other_payload`, `action_proof_of_other_scope`, `action_proof_lacks_permission`,
+//! `action_proof_of_other_session`, `action_proof_stale`, `action_proof_from_the_future`, `action_proof_ended`
+//! (403); `action_proof_used` (409); `action_proof_not_found` (404); `unknown_action`,
+//! `invalid_action_proof` (422); `denied` (403); `too_soon` (429); `insufficient_user_authentication` (401).
+//!
+//! # Standard
+//! RFC 9470 (step-up) for the challenge, RFC 7519 and RFC 8725 for the token. OWASP Transaction Authorization
+//! Cheat Sheet.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
+use crate::base::jwt::{ActionStatement, MAX_TOKEN_BYTES};
+use crate::base::transaction::{Db, OpenTransaction, transaction};
+use crate::guard::Requirement;
+use crate::handle::Portcullis;
+use crate::identity::{AuthError, Identity};
+use crate::one_time::{self, Answer, Start, store as one_time_store};
+use crate::outstanding::{ApplicationPurpose, Kind};
+
+mod error;
+mod guard;
+mod payload;
+#[cfg(feature = "routes")]
+mod routes;
+mod verify;
+
+pub use crate::base::id::ChallengeId as ActionProofId;
+pub use error::ActionProofError;
+pub use guard::{HEADER, RequireActionProof, RequireActionProofService};
+pub use payload::Payload;
+#[cfg(feature = "routes")]
+pub use routes::routes;
+pub use verify::{Expected, SpentProof, VerifiedProof};
+
+/// For how long a proof is valid, unless the application says otherwise.
+const LIFETIME: Duration = Duration::from_secs(10 * 60);
+
+/// The longest lifetime of a proof.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// How soon the same consent may be given again.
+const COOL_DOWN: Duration = Duration::from_secs(1);
+
+/// The lengths of what a proof names, in bytes. Action and resource share a column of 255 bytes.
+const LONGEST_RESOURCE: usize = 200;
+const LONGEST_SCOPE: usize = 256;
+const LONGEST_TEXT: usize = 250;
+const MOST_PERMISSIONS: usize = 16;
+
+/// Issues, checks and ends action proofs. See the [module page](self).
+#[derive(Debug, Clone, Copy)]
+pub struct ActionProofs<'a> {
+    auth: &'a Portcullis,
+    db: Db<'a>,
+}
+
+impl Portcullis {
+    /// Returns the flows of action proofs.
+    pub fn action_proofs(&self) -> ActionProofs<'_> {
+        ActionProofs { auth: self, db: self.context().db() }
+    }
+}
+
+/// A proof that is about to be issued.
+#[derive(Debug, Clone)]
+#[must_use = "a proof is issued by `sign`"]
+pub struct IssueProof<'a> {
+    auth: &'a Portcullis,
+    db: Db<'a>,
+    identity: Identity,
+    action: String,
+    resource: Option<String>,
+    scope: Option<String>,
+    permissions: Vec<String>,
+    payload: Option<String>,
+    agreed_to: Option<String>,
+    lifetime: Duration,
+}
+
+/// A proof that was issued. The client gets the token.
+#[must_use = "the token is the proof"]
+pub struct IssuedProof {
+    id: ActionProofId,
+    token: String,
+    expires_at: Timestamp,
+    agreed_to: String,
+}
+
+/// An open proof of an account, for a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenProof {
+    /// The id with which it can be taken back.
+    pub id: ActionProofId,
+    /// The action, and what it is about.
+    pub about: String,
+    /// When the person consented.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl<'a> ActionProofs<'a> {
+    /// Does everything in a transaction of the caller.
+    pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
+        self.db = self.db.within(txn);
+        self
+    }
+
+    /// Begins a proof that the person of this session consented to an action. Its name has 1 to 48 lower-case
+    /// letters, digits, dashes or underscores.
+    pub fn issue(&self, action: impl Into<String>, identity: &Identity) -> IssueProof<'a> {
+        IssueProof {
+            auth: self.auth,
+            db: self.db,
+            identity: identity.clone(),
+            action: action.into(),
+            resource: None,
+            scope: None,
+            permissions: Vec::new(),
+            payload: None,
+            agreed_to: None,
+            lifetime: LIFETIME,
+        }
+    }
+
+    /// Returns the open proofs of the account of this session, the newest first.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn open(&self, identity: &Identity) -> Result<Vec<OpenProof>, ActionProofError> {
+        let (executor, now) = (self.db.executor(), self.auth.context().now());
+        let kind = Kind::ActionProof.name();
+        let rows = one_time_store::open_of_account(&executor, identity.account().id(), &kind, now);
+        let rows = self.db.read(rows).await?;
+        let open = rows.into_iter().map(|row| OpenProof {
+            id: row.id,
+            about: row.target.unwrap_or_default(),
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+        });
+        Ok(open.collect())
+    }
+
+    /// Takes back a proof of the account of this session that was not used yet.
+    ///
+    /// # Errors
+    /// [`ActionProofError::NotFound`]; [`ActionProofError::Auth`] if a step-up has replaced the session; an
+    /// outage.
+    pub async fn revoke(
+        &self,
+        identity: &Identity,
+        id: ActionProofId,
+        client: &ClientInfo,
+    ) -> Result<(), ActionProofError> {
+        if identity.is_superseded() {
+            return Err(AuthError::superseded().into());
+        }
+        let (account, now) = (identity.account().id(), self.auth.context().now());
+        let kind = Kind::ActionProof.name();
+        let event = Event::new(EventKind::ActionProofRevoked, now).account(account);
+        let event = event.session(identity.session().id()).from_client(client);
+        transaction!(self.db, |txn| {
+            if !one_time_store::end_one(txn, id, account, &kind, now).await? {
+                return Err(ActionProofError::NotFound);
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })
+    }
+}
+
+impl<'a> IssueProof<'a> {
+    /// Says what the action is about, such as the id of an invoice: at most 200 bytes.
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.resource = Some(resource.into());
+        self
+    }
+
+    /// Binds the proof to details.
+    pub fn over(mut self, payload: &Payload) -> Self {
+        self.payload = Some(payload.digest());
+        self
+    }
+
+    /// Says which text the person has read and agreed to, in at most 250 bytes. It is recorded in the event.
+    /// Without it, the event has the action and the resource.
+    pub fn agreed_to(mut self, text: impl Into<String>) -> Self {
+        self.agreed_to = Some(text.into());
+        self
+    }
+
+    /// Names scopes, separated by blanks.
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = Some(scope.into());
+        self
+    }
+
+    /// Names permissions that the proof is for. The session must have each of them.
+    pub fn permissions(mut self, permissions: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.permissions = permissions.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets how long the proof is valid: at least one second and at most two hours. Default: ten minutes.
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// Issues the proof. It replaces an open one of the account about the same action and resource.
+    ///
+    /// # Errors
+    /// [`ActionProofError::Auth`] if the factor of the session is too old, or a step-up has replaced it;
+    /// [`ActionProofError::InvalidProof`]; [`ActionProofError::MoreRights`]; [`ActionProofError::TooSoon`]; an
+    /// outage.
+    pub async fn sign(self, client: &ClientInfo) -> Result<IssuedProof, ActionProofError> {
+        self.check()?;
+        let context = self.auth.context();
+        let (identity, now) = (&self.identity, context.now());
+        let (account, session) = (identity.account().id(), identity.session());
+        let about = match &self.resource {
+            Some(resource) => format!("{} {resource}", self.action),
+            None => self.action.clone(),
+        };
+        let agreed_to = self.agreed_to.clone().unwrap_or_else(|| about.clone());
+        let event = Event::new(EventKind::ActionProofIssued, now).account(account);
+        let event = event.session(session.id()).from_client(client).detail(agreed_to.clone());
+        let start = Start {
+            kind: &Kind::ActionProof,
+            account_id: Some(account),
+            session_id: Some(session.id()),
+            target: Some(&about),
+            data: None,
+            binding: None,
+            answer: Answer::TokenOnly,
+            // The token says when it ends. At that second, it is still valid.
+            lifetime: self.lifetime + Duration::from_secs(1),
+            cool_down: COOL_DOWN,
+        };
+        let expires_at = now.plus(self.lifetime);
+        transaction!(self.db, |txn| {
+            let started = one_time::start(txn, context, &start).await?;
+            let started = started.ok_or(ActionProofError::TooSoon { retry_after: COOL_DOWN })?;
+            let token = context.jwt.sign_action(ActionStatement {
+                account,
+                session: session.id(),
+                lineage: session.lineage_id(),
+                id: started.id,
+                action: self.action.clone(),
+                resource: self.resource.clone(),
+                scope: self.scope.clone(),
+                permissions: self.permissions.clone(),
+                payload: self.payload.clone(),
+                issued_at: now.as_secs(),
+                expires_at: expires_at.as_secs(),
+            });
+            if token.len() > MAX_TOKEN_BYTES {
+                let text = "the permissions of the proof are too long together";
+                return Err(ActionProofError::InvalidProof(text));
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(IssuedProof { id: started.id, token, expires_at, agreed_to: agreed_to.clone() })
+        })
+    }
+
+    fn check(&self) -> Result<(), ActionProofError> {
+        let Self { identity, .. } = self;
+        let invalid = |text| Err(ActionProofError::InvalidProof(text));
+        if identity.is_superseded() {
+            return Err(AuthError::superseded().into());
+        }
+        if ApplicationPurpose::parse(&self.action).is_none() {
+            return invalid("an action has 1 to 48 lower-case letters, digits, dashes or underscores");
+        }
+        // PostgreSQL does not accept a NUL byte in a text.
+        let fits = |text: &str, most| (1..=most).contains(&text.len()) && !text.contains('\0');
+        if !self.resource.as_deref().is_none_or(|text| fits(text, LONGEST_RESOURCE)) {
+            return invalid("a resource has 1 to 200 bytes and no NUL");
+        }
+        if !self.scope.as_deref().is_none_or(|text| fits(text, LONGEST_SCOPE)) {
+            return invalid("the scopes have 1 to 256 bytes and no NUL");
+        }
+        if !self.agreed_to.as_deref().is_none_or(|text| fits(text, LONGEST_TEXT)) {
+            return invalid("the text that a person agrees to has 1 to 250 bytes and no NUL");
+        }
+        if !(Duration::from_secs(1)..=LONGEST_LIFETIME).contains(&self.lifetime) {
+            return invalid("a proof is valid for one second to two hours");
+        }
+        if self.permissions.len() > MOST_PERMISSIONS {
+            return invalid("a proof has at most 16 permissions");
+        }
+        for permission in &self.permissions {
+            let Ok(requirement) = Requirement::permission(permission.as_str()) else {
+                return invalid("this is not a permission");
+            };
+            if !identity.meets(&requirement) {
+                return Err(ActionProofError::MoreRights);
+            }
+        }
+        let context = self.auth.context();
+        if !identity.has_recent_factor(context) {
+            let requirement = Requirement::within(context.config.session.recent_factor);
+            return Err(AuthError::StepUp(requirement.step_up(identity)).into());
+        }
+        Ok(())
+    }
+}
+
+impl IssuedProof {
+    /// Returns the id, with which it can be [taken back](ActionProofs::revoke). It is not a secret.
+    pub fn id(&self) -> ActionProofId {
+        self.id
+    }
+
+    /// Returns the proof, for the header `Portcullis-Action-Proof`.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Returns when it ends.
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// Returns the text that was recorded.
+    pub fn agreed_to(&self) -> &str {
+        &self.agreed_to
+    }
+}
+
+// Written by hand: the token must not be printed.
+impl fmt::Debug for IssuedProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedProof").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,335 @@
+//! Checking a proof, and using it up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ActionProofError, ActionProofs, Payload};
+use crate::account::Account;
+use crate::audit_log;
+use crate::base::client::ClientInfo;
+use crate::base::event::{Event, EventKind};
+use crate::base::id::{AccountId, ChallengeId, SessionId};
+use crate::base::jwt::{ActionClaims, NoAction};
+use crate::base::transaction::{Db, OpenTransaction, transaction};
+use crate::handle::Portcullis;
+use crate::identity::Identity;
+use crate::identity::resolver::Resolver;
+use crate::one_time;
+use crate::outstanding::Kind;
+use crate::permission::{Grants, Permission, PermissionSet};
+use crate::session::store as session_store;
+
+/// How far the clocks of two nodes may differ, in seconds.
+const LEEWAY_SECS: i64 = 30;
+
+/// What a proof must be about.
+#[derive(Debug, Clone)]
+#[must_use = "an expectation counts when a proof is verified"]
+pub struct Expected<'a> {
+    action: &'a str,
+    resource: Option<&'a str>,
+    payload: Option<&'a Payload>,
+    scope: Option<&'a str>,
+    permissions: Vec<&'a str>,
+    max_age: Option<Duration>,
+}
+
+impl<'a> Expected<'a> {
+    /// A proof of this action, about no resource.
+    pub fn action(action: &'a str) -> Self {
+        Self {
+            action,
+            resource: None,
+            payload: None,
+            scope: None,
+            permissions: Vec::new(),
+            max_age: None,
+        }
+    }
+
+    /// About this resource. The texts must be equal: `10` is not `100`.
+    pub fn resource(mut self, resource: &'a str) -> Self {
+        self.resource = Some(resource);
+        self
+    }
+
+    /// With these details. Without this call, compare them with
+    /// [`check_payload`](VerifiedProof::check_payload) later.
+    pub fn payload(mut self, payload: &'a Payload) -> Self {
+        self.payload = Some(payload);
+        self
+    }
+
+    /// With this scope.
+    pub fn scope(mut self, scope: &'a str) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// With this permission among those of the proof. What the account may do is another question: ask
+    /// [`grants`](VerifiedProof::grants), or put a requirement around the route.
+    pub fn permission(mut self, permission: &'a str) -> Self {
+        self.permissions.push(permission);
+        self
+    }
+
+    /// Not older than this. A proof also has a lifetime of its own.
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Some(max_age);
+        self
+    }
+}
+
+/// A proof that was checked and not used up. One that was used up is another type: [`SpentProof`].
+#[derive(Clone)]
+#[must_use = "a proof that is not spent can be used again"]
+pub struct VerifiedProof {
+    auth: Portcullis,
+    claims: ActionClaims,
+    account: Account,
+    grants: Arc<Grants>,
+    compared: bool,
+}
+
+/// A proof that was used up, just now and by this call. It has no other constructor, so a handler that takes
+/// one cannot be called without a proof.
+///
+/// ```compile_fail
+/// use portcullis::action_proof::{SpentProof, VerifiedProof};
+///
+/// fn transfer(_: SpentProof) {}
+/// fn handler(proof: VerifiedProof) {
+///     transfer(proof);
+/// }
+/// ```
+#[must_use = "what the person consented to is done after this"]
+pub struct SpentProof {
+    proof: VerifiedProof,
+}
+
+impl ActionProofs<'_> {
+    /// Checks a proof. This uses nothing up, and a check that fails does not either. It costs three
+    /// statements, and none for a token that is forged, too old, or about something else.
+    ///
+    /// # Errors
+    /// One variant of [`ActionProofError`] for each reason. An outage.
+    pub async fn verify(
+        &self,
+        token: &str,
+        expected: &Expected<'_>,
+    ) -> Result<VerifiedProof, ActionProofError> {
+        let context = self.auth.context();
+        let claims = context.jwt.verify_action(token).map_err(|no| match no {
+            NoAction::Invalid => ActionProofError::Invalid,
+            NoAction::OtherService => ActionProofError::OtherService,
+        })?;
+        let now = context.now();
+        check(&claims, expected, now.as_secs())?;
+        let executor = self.db.executor();
+        let row = self.db.read(one_time::find(&executor, &Kind::ActionProof, claims.jti)).await?;
+        let row = row.filter(|row| row.account_id() == Some(claims.sub));
+        let row = row.ok_or(ActionProofError::Ended)?;
+        if row.is_used() {
+            return Err(ActionProofError::Used);
+        }
+        if !row.is_open(now) {
+            return Err(ActionProofError::Ended);
+        }
+        let verified = context.config.login.require_verified;
+        let live = session_store::has_live(&executor, claims.sub, claims.lin, now, verified);
+        if !self.db.read(live).await? {
+            return Err(ActionProofError::Ended);
+        }
+        let resolver = self.auth.per_instance::<Resolver>();
+        let found = Box::pin(resolver.account_in(self.db, context, claims.sub)).await?;
+        let (account, grants) = found.ok_or(ActionProofError::Ended)?;
+        let compared = claims.payload.is_none() || expected.payload.is_some();
+        Ok(VerifiedProof { auth: self.auth.clone(), claims, account, grants, compared })
+    }
+}
+
+/// Compares what the token says with what is expected, without a statement.
+fn check(claims: &ActionClaims, expected: &Expected<'_>, now: i64) -> Result<(), ActionProofError> {
+    if claims.action != expected.action {
+        return Err(ActionProofError::OtherAction);
+    }
+    if claims.resource.as_deref() != expected.resource {
+        return Err(ActionProofError::OtherResource);
+    }
+    if claims.iat > now.saturating_add(LEEWAY_SECS) {
+        return Err(ActionProofError::FromTheFuture);
+    }
+    let age = now.saturating_sub(claims.iat);
+    let most = expected.max_age.map_or(i64::MAX, |age| age.as_secs().try_into().unwrap_or(i64::MAX));
+    if now > claims.exp || age > most {
+        return Err(ActionProofError::Stale);
+    }
+    if let Some(payload) = expected.payload
+        && claims.payload.as_deref() != Some(payload.digest().as_str())
+    {
+        return Err(ActionProofError::OtherPayload);
+    }
+    if let Some(scope) = expected.scope
+        && !claims.scope.as_deref().unwrap_or_default().split(' ').any(|one| one == scope)
+    {
+        return Err(ActionProofError::OtherScope);
+    }
+    if !expected.permissions.is_empty() {
+        let parsed = claims.permissions.iter().filter_map(|text| Permission::parse(text).ok());
+        let of_proof: PermissionSet = parsed.collect();
+        let covers = |text: &&str| {
+            Permission::parse(text)
+                .is_ok_and(|permission| of_proof.allows_permission(&permission).unwrap_or(false))
+        };
+        if !expected.permissions.iter().all(covers) {
+            return Err(ActionProofError::LacksPermission);
+        }
+    }
+    Ok(())
+}
+
+impl VerifiedProof {
+    /// Returns the id of the proof. It is not a secret.
+    pub fn id(&self) -> ChallengeId {
+        self.claims.jti
+    }
+
+    /// Returns the account of the person who consented, as it is now.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Returns the roles and permissions of the account, as they are now. The groups of an account are only a
+    /// way to get roles, so theirs are included.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    /// Returns the session in which the person consented. A step-up may have replaced it since.
+    pub fn session_id(&self) -> SessionId {
+        self.claims.sid
+    }
+
+    /// Returns the service that issued the proof.
+    pub fn issuer(&self) -> &str {
+        self.auth.context().jwt.issuer()
+    }
+
+    /// True if this account consented, at this service.
+    pub fn is_from(&self, account: AccountId, issuer: &str) -> bool {
+        self.claims.sub == account && self.issuer() == issuer
+    }
+
+    /// True if the person consented in the sign-in of this request.
+    pub fn is_of(&self, identity: &Identity) -> bool {
+        self.claims.sub == identity.account().id()
+            && self.claims.lin == identity.session().lineage_id()
+    }
+
+    /// Returns the action.
+    pub fn action(&self) -> &str {
+        &self.claims.action
+    }
+
+    /// Returns what the action is about.
+    pub fn resource(&self) -> Option<&str> {
+        self.claims.resource.as_deref()
+    }
+
+    /// Compares the details to which the person consented. A proof with details cannot be used up before.
+    ///
+    /// # Errors
+    /// [`ActionProofError::OtherPayload`].
+    pub fn check_payload(mut self, payload: &Payload) -> Result<Self, ActionProofError> {
+        if self.claims.payload.as_deref() != Some(payload.digest().as_str()) {
+            return Err(ActionProofError::OtherPayload);
+        }
+        self.compared = true;
+        Ok(self)
+    }
+
+    /// Uses the proof up. Of several requests with one proof, on all nodes, one succeeds. If your action then
+    /// fails, the consent is gone, so prefer [`spend_within`](Self::spend_within).
+    ///
+    /// # Errors
+    /// [`ActionProofError::Used`]; [`ActionProofError::Ended`]; [`ActionProofError::PayloadNotCompared`]; an
+    /// outage.
+    pub async fn spend(self, client: &ClientInfo) -> Result<SpentProof, ActionProofError> {
+        let auth = self.auth.clone();
+        self.spend_in(auth.context().db(), client).await
+    }
+
+    /// Uses the proof up in your transaction. If you roll it back, the proof can be used again. So a failed
+    /// action does not use up the consent, and a crash in between does not do the action twice.
+    ///
+    /// # Errors
+    /// As for [`spend`](Self::spend). After an error, roll back.
+    pub async fn spend_within<'t>(
+        self,
+        txn: impl Into<OpenTransaction<'t>>,
+        client: &ClientInfo,
+    ) -> Result<SpentProof, ActionProofError> {
+        let (auth, txn) = (self.auth.clone(), txn.into());
+        self.spend_in(auth.context().db().within(txn), client).await
+    }
+
+    async fn spend_in(
+        self,
+        db: Db<'_>,
+        client: &ClientInfo,
+    ) -> Result<SpentProof, ActionProofError> {
+        if !self.compared {
+            return Err(ActionProofError::PayloadNotCompared);
+        }
+        let now = self.auth.context().now();
+        let claims = &self.claims;
+        let event = Event::new(EventKind::ActionProofSpent, now).account(claims.sub);
+        let event = event.session(claims.sid).from_client(client).detail(named(claims));
+        transaction!(db, |txn| {
+            let row = one_time::find(txn, &Kind::ActionProof, claims.jti).await?;
+            let row = row.ok_or(ActionProofError::Ended)?;
+            if !row.spend(txn, now).await? {
+                // Somebody else has used it since it was read, or it has ended.
+                let row = one_time::find(txn, &Kind::ActionProof, claims.jti).await?;
+                return Err(match row {
+                    Some(row) if row.is_used() => ActionProofError::Used,
+                    _ => ActionProofError::Ended,
+                });
+            }
+            audit_log::record(txn, &event).await?;
+            Ok::<_, ActionProofError>(())
+        })?;
+        Ok(SpentProof { proof: self })
+    }
+}
+
+/// The action and what it is about, for an event.
+pub(super) fn named(claims: &ActionClaims) -> String {
+    match &claims.resource {
+        Some(resource) => format!("{} {resource}", claims.action),
+        None => claims.action.clone(),
+    }
+}
+
+impl SpentProof {
+    /// Returns what was proved.
+    pub fn proof(&self) -> &VerifiedProof {
+        &self.proof
+    }
+}
+
+// Written by hand: the account is personal data.
+impl fmt::Debug for VerifiedProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("VerifiedProof");
+        shown.field("id", &self.claims.jti).field("action", &self.claims.action);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SpentProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpentProof").field("id", &self.proof.claims.jti).finish_non_exhaustive()
+    }
+}
