@@ -17,7 +17,7 @@
 //! use axum::Json;
 //! use axum::extract::Path;
 //! use portcullis::action_proof::{Payload, SpentProof, VerifiedProof};
-//! use portcullis::{ClientInfo, Identity, Portcullis, Rejection};
+//! use portcullis::{ClientInfo, Fault, Identity, Portcullis, Rejection};
 //!
 //! fn details(amount: &str) -> Payload {
 //!     Payload::new().field("amount", amount)
@@ -46,7 +46,7 @@
 //!     let txn = auth.begin().await?;
 //!     let spent = proof.spend_within(&txn, &client).await?;
 //!     book(&txn, spent);
-//!     txn.commit().await?;
+//!     txn.commit().await.map_err(Fault::from)?;
 //!     Ok("paid")
 //! }
 //!
@@ -58,7 +58,8 @@
 //!   [`require_action_proof`](Portcullis::require_action_proof). Put the guard that decides who may do this
 //!   around it: a proof shows that somebody consented, not that they may.
 //! - It ends with its sign-in, and with a change that ends the codes and links of the account, such as a new
-//!   password. A step-up does not end it. A new proof about the same action and resource replaces it.
+//!   password. A step-up does not end it. A new proof of the session about the same action and resource
+//!   replaces it.
 //! - Its permissions and its scope narrow what it is for. The account must have each permission when the proof
 //!   is made. [`Expected::permission`] and [`Expected::scope`] refuse a proof that does not name them.
 //! - A resource is compared as a whole. There is no way to accept a part of it: put the details into the
@@ -104,7 +105,7 @@ use crate::base::jwt::{ActionStatement, MAX_TOKEN_BYTES};
 use crate::base::transaction::{Db, OpenTransaction, transaction};
 use crate::guard::Requirement;
 use crate::handle::Portcullis;
-use crate::identity::{AuthError, Identity};
+use crate::identity::{AccountOwner, AuthError, Identity, owner};
 use crate::one_time::{self, Answer, Start, store as one_time_store};
 use crate::outstanding::{ApplicationPurpose, Kind};
 
@@ -215,14 +216,17 @@ impl<'a> ActionProofs<'a> {
         }
     }
 
-    /// Returns the open proofs of the account of this session, the newest first.
+    /// Returns the open proofs of an account, of all its sessions, the newest first.
     ///
     /// # Errors
     /// An outage.
-    pub async fn open(&self, identity: &Identity) -> Result<Vec<OpenProof>, ActionProofError> {
+    pub async fn open(
+        &self,
+        owner: &AccountOwner<owner::Sessions>,
+    ) -> Result<Vec<OpenProof>, ActionProofError> {
         let (executor, now) = (self.db.executor(), self.auth.context().now());
         let kind = Kind::ActionProof.name();
-        let rows = one_time_store::open_of_account(&executor, identity.account().id(), &kind, now);
+        let rows = one_time_store::open_of_account(&executor, owner.account().id(), &kind, now);
         let rows = self.db.read(rows).await?;
         let open = rows.into_iter().map(|row| OpenProof {
             id: row.id,
@@ -233,29 +237,27 @@ impl<'a> ActionProofs<'a> {
         Ok(open.collect())
     }
 
-    /// Takes back a proof of the account of this session that was not used yet.
+    /// Takes back a proof of an account, of any of its sessions, that was not used yet.
     ///
     /// # Errors
-    /// [`ActionProofError::NotFound`]; [`ActionProofError::Auth`] if a step-up has replaced the session; an
-    /// outage.
+    /// [`ActionProofError::NotFound`]; an outage.
     pub async fn revoke(
         &self,
-        identity: &Identity,
+        owner: &AccountOwner<owner::Sessions>,
         id: ActionProofId,
         client: &ClientInfo,
     ) -> Result<(), ActionProofError> {
-        if identity.is_superseded() {
-            return Err(AuthError::superseded().into());
-        }
-        let (account, now) = (identity.account().id(), self.auth.context().now());
+        let (account, now) = (owner.account().id(), self.auth.context().now());
         let kind = Kind::ActionProof.name();
         let event = Event::new(EventKind::ActionProofRevoked, now).account(account);
-        let event = event.session(identity.session().id()).from_client(client);
+        let event = event.session(owner.session().id()).from_client(client);
         transaction!(self.db, |txn| {
+            let row = one_time::find(txn, &Kind::ActionProof, id).await?;
+            let about = row.as_ref().and_then(|row| row.target()).unwrap_or_default().to_owned();
             if !one_time_store::end_one(txn, id, account, &kind, now).await? {
                 return Err(ActionProofError::NotFound);
             }
-            audit_log::record(txn, &event).await?;
+            audit_log::record(txn, &event.clone().detail(about)).await?;
             Ok(())
         })
     }
@@ -299,7 +301,7 @@ impl<'a> IssueProof<'a> {
         self
     }
 
-    /// Issues the proof. It replaces an open one of the account about the same action and resource.
+    /// Issues the proof. It replaces an open one of the session about the same action and resource.
     ///
     /// # Errors
     /// [`ActionProofError::Auth`] if the factor of the session is too old, or a step-up has replaced it;
@@ -362,7 +364,9 @@ impl<'a> IssueProof<'a> {
             return Err(AuthError::superseded().into());
         }
         if ApplicationPurpose::parse(&self.action).is_none() {
-            return invalid("an action has 1 to 48 lower-case letters, digits, dashes or underscores");
+            return invalid(
+                "an action has 1 to 48 lower-case letters, digits, dashes or underscores",
+            );
         }
         // PostgreSQL does not accept a NUL byte in a text.
         let fits = |text: &str, most| (1..=most).contains(&text.len()) && !text.contains('\0');

@@ -77,7 +77,8 @@ mod tests {
     #[test]
     fn no_two_lists_of_fields_have_the_same_digest() {
         let of = |fields: &[(&str, &str)]| {
-            let all = fields.iter().fold(Payload::new(), |all, (name, value)| all.field(name, value));
+            let all =
+                fields.iter().fold(Payload::new(), |all, (name, value)| all.field(name, value));
             all.digest()
         };
         let lists: [&[(&str, &str)]; 9] = [

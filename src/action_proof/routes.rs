@@ -15,7 +15,7 @@ use crate::base::client::ClientInfo;
 use crate::base::problem::Rejection;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
-use crate::identity::Identity;
+use crate::identity::{AccountOwner, Identity, owner};
 use crate::route::{self, Json, mount, row};
 
 /// The most fields of a payload.
@@ -29,10 +29,14 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
     actions: impl IntoIterator<Item = impl Into<String>>,
 ) -> Router<S> {
     let actions: Arc<[String]> = actions.into_iter().map(Into::into).collect();
-    let issue = move |state: State<Portcullis>, identity: Identity, client: ClientInfo, body: Json<Body>| {
+    let issue = move |state: State<Portcullis>,
+                      identity: Identity,
+                      client: ClientInfo,
+                      body: Json<Body>| {
         let actions = Arc::clone(&actions);
         async move { issue(&actions, state, identity, client, body).await }
     };
+    let owner = RouteCaller::owner::<owner::Sessions>();
     mount(
         auth,
         "action_proof",
@@ -48,9 +52,9 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
                     "too_soon",
                     "unknown_action",
                 ]),
-            row(Method::GET, "/action-proofs", list).by(RouteCaller::SignedIn),
+            row(Method::GET, "/action-proofs", list).by(owner),
             row(Method::DELETE, "/action-proofs/{id}", revoke)
-                .by(RouteCaller::SignedIn)
+                .by(owner)
                 .answers(&[StatusCode::NO_CONTENT])
                 .refuses(&["action_proof_not_found"]),
         ],
@@ -93,8 +97,13 @@ async fn issue(
         }
         let payload =
             fields.iter().fold(Payload::new(), |all, (name, value)| all.field(name, value));
-        let text: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        issue = issue.over(&payload).agreed_to(text.join(", "));
+        issue = issue.over(&payload);
+        // Quoted, so that no value looks like two fields.
+        let text: Vec<_> =
+            fields.iter().map(|(name, value)| format!("{name:?}: {value:?}")).collect();
+        if !text.is_empty() {
+            issue = issue.agreed_to(text.join(", "));
+        }
     }
     let issued = issue.sign(&client).await?;
     let body = json!({
@@ -106,8 +115,11 @@ async fn issue(
     Ok((StatusCode::CREATED, route::json(&body)).into_response())
 }
 
-async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Response, Rejection> {
-    let open = auth.action_proofs().open(&identity).await?;
+async fn list(
+    State(auth): State<Portcullis>,
+    owner: AccountOwner<owner::Sessions>,
+) -> Result<Response, Rejection> {
+    let open = auth.action_proofs().open(&owner).await?;
     let listed: Vec<Value> = open
         .iter()
         .map(|one| {
@@ -124,11 +136,11 @@ async fn list(State(auth): State<Portcullis>, identity: Identity) -> Result<Resp
 
 async fn revoke(
     State(auth): State<Portcullis>,
-    identity: Identity,
+    owner: AccountOwner<owner::Sessions>,
     client: ClientInfo,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Rejection> {
     let id = id.ok().and_then(|Path(id)| id.parse().ok()).ok_or(ActionProofError::NotFound)?;
-    auth.action_proofs().revoke(&identity, id, &client).await?;
+    auth.action_proofs().revoke(&owner, id, &client).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -15,7 +15,7 @@ use crate::base::transaction::{Db, OpenTransaction, transaction};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 use crate::identity::resolver::Resolver;
-use crate::one_time;
+use crate::one_time::{self, Challenge};
 use crate::outstanding::Kind;
 use crate::permission::{Grants, Permission, PermissionSet};
 use crate::session::store as session_store;
@@ -87,6 +87,7 @@ impl<'a> Expected<'a> {
 pub struct VerifiedProof {
     auth: Portcullis,
     claims: ActionClaims,
+    row: Challenge,
     account: Account,
     grants: Arc<Grants>,
     compared: bool,
@@ -145,7 +146,7 @@ impl ActionProofs<'_> {
         let found = Box::pin(resolver.account_in(self.db, context, claims.sub)).await?;
         let (account, grants) = found.ok_or(ActionProofError::Ended)?;
         let compared = claims.payload.is_none() || expected.payload.is_some();
-        Ok(VerifiedProof { auth: self.auth.clone(), claims, account, grants, compared })
+        Ok(VerifiedProof { auth: self.auth.clone(), claims, row, account, grants, compared })
     }
 }
 
@@ -161,7 +162,8 @@ fn check(claims: &ActionClaims, expected: &Expected<'_>, now: i64) -> Result<(),
         return Err(ActionProofError::FromTheFuture);
     }
     let age = now.saturating_sub(claims.iat);
-    let most = expected.max_age.map_or(i64::MAX, |age| age.as_secs().try_into().unwrap_or(i64::MAX));
+    let most =
+        expected.max_age.map_or(i64::MAX, |age| age.as_secs().try_into().unwrap_or(i64::MAX));
     if now > claims.exp || age > most {
         return Err(ActionProofError::Stale);
     }
@@ -287,13 +289,13 @@ impl VerifiedProof {
         let event = Event::new(EventKind::ActionProofSpent, now).account(claims.sub);
         let event = event.session(claims.sid).from_client(client).detail(named(claims));
         transaction!(db, |txn| {
-            let row = one_time::find(txn, &Kind::ActionProof, claims.jti).await?;
-            let row = row.ok_or(ActionProofError::Ended)?;
-            if !row.spend(txn, now).await? {
-                // Somebody else has used it since it was read, or it has ended.
+            // The first statement, so that the read below sees who was faster (MySQL reads as of the first
+            // read of a transaction).
+            if !self.row.spend(txn, now).await? {
                 let row = one_time::find(txn, &Kind::ActionProof, claims.jti).await?;
+                // In a transaction of the caller, which has read before, the row may still look open.
                 return Err(match row {
-                    Some(row) if row.is_used() => ActionProofError::Used,
+                    Some(row) if row.is_used() || row.is_open(now) => ActionProofError::Used,
                     _ => ActionProofError::Ended,
                 });
             }

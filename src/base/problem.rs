@@ -54,7 +54,9 @@ pub(crate) fn step_up_challenge(factors: &[Factor], max_age: Option<Duration>) -
 /// quoted as it is, is only in the members of the answer.
 pub(crate) fn proof_challenge(action: &str, resource: Option<&str>) -> String {
     let mut challenge = format!("{BEARER} error=\"action_proof_required\", action=\"{action}\"");
-    let plain = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !br#""\"#.contains(&byte));
+    let plain = |text: &&str| {
+        text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !br#""\"#.contains(&byte))
+    };
     if let Some(resource) = resource.filter(plain) {
         challenge.push_str(&format!(", resource=\"{resource}\""));
     }

@@ -185,7 +185,10 @@ fn misconfigured(request_identity: &RequestIdentity, fault: String) -> Rejection
 /// Returns a parameter of the path, or `None` if a parameter of the path is not UTF-8. An error
 /// says what is wrong with the route.
 #[cfg(feature = "routes")]
-pub(crate) async fn path_parameter(parts: &mut Parts, name: &str) -> Result<Option<String>, String> {
+pub(crate) async fn path_parameter(
+    parts: &mut Parts,
+    name: &str,
+) -> Result<Option<String>, String> {
     use axum::extract::rejection::RawPathParamsRejection;
     use axum::extract::{FromRequestParts, RawPathParams};
 

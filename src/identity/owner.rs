@@ -18,7 +18,7 @@
 //! | `auth-account:password` | [`Password`] | [`password_change`](crate::password_change) |
 //! | `auth-account:contact` | [`Contact`] | [`contact`](crate::contact): mail address and phone |
 //! | `auth-account:login-names` | [`LoginNames`] | [`login_name`](crate::login_name) |
-//! | `auth-account:sessions` | [`Sessions`] | [`own_session`](crate::own_session): list, end, report |
+//! | `auth-account:sessions` | [`Sessions`] | [`own_session`](crate::own_session): list, end, report; [`action_proof`](crate::action_proof): list and take back |
 //! | `auth-account:factors` | [`Factors`] | [`totp`](crate::totp), [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code): set up, list and remove second factors; [`trusted_device`](crate::trusted_device): list and remove; [`account_recovery`](crate::account_recovery): list recoveries, and object |
 //! | `auth-account:close` | [`Close`] | [`own_account`](crate::own_account): close the account |
 //! | `auth-account:export` | [`Export`] | [`own_account`](crate::own_account): export what is kept |
@@ -111,7 +111,7 @@ account_permissions! {
     Contact = "auth-account:contact";
     /// Allows listing, adding and removing the names to sign in with.
     LoginNames = "auth-account:login-names";
-    /// Allows listing, ending and reporting the sessions of the account.
+    /// Allows listing, ending and reporting the sessions of the account, and what was consented to in them.
     Sessions = "auth-account:sessions";
     /// Allows setting up, listing and removing second factors.
     Factors = "auth-account:factors";

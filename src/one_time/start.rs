@@ -59,8 +59,13 @@ impl Start<'_> {
         // A sign-in by mail belongs to its browser. With one subject per account, a stranger could
         // replace the owner's mail by asking for another one.
         let account = self.account_id.filter(|_| *self.kind != Kind::MailLogin);
-        let parts =
-            Subject { purpose: &purpose, account, target: self.target, alone: self.is_shown() };
+        // A consent belongs to its session too. Otherwise a limited session could replace that of the owner.
+        let of_session = match (self.kind, self.session_id, self.target) {
+            (Kind::ActionProof, Some(session), Some(target)) => Some(format!("{session} {target}")),
+            _ => None,
+        };
+        let target = of_session.as_deref().or(self.target);
+        let parts = Subject { purpose: &purpose, account, target, alone: self.is_shown() };
         // Without an account and a target, the subject is the session, or else the challenge
         // itself.
         let alone = self.session_id.map_or(id.as_uuid(), SessionId::as_uuid);

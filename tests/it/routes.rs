@@ -102,6 +102,7 @@ fn markdown(auth: &Portcullis) -> String {
             "login/mail",
             "well-known",
             "/account",
+            "/action-proofs",
             "/second-factor",
             "/totp",
             "/recovery-codes",
