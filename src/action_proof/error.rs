@@ -19,43 +19,43 @@ pub enum ActionProofError {
         resource: Option<String>,
     },
     /// It is forged, damaged or something else.
-    #[error("this is no proof of a consent")]
+    #[error("the action proof is not valid; consent again")]
     Invalid,
     /// It was signed with a key of this service, but for another issuer or audience.
-    #[error("the proof was made for another service")]
+    #[error("the action proof was made for another service")]
     OtherService,
     /// It is about another action.
-    #[error("the proof is about another action")]
+    #[error("the action proof is about another action; consent to this one")]
     OtherAction,
-    /// It is about another resource, or only one of both names one.
-    #[error("the proof is about something else")]
+    /// It is about another resource, or one names a resource and the other does not.
+    #[error("the action proof is about something else; consent to this")]
     OtherResource,
     /// The person consented to other details.
-    #[error("the proof is about other details")]
+    #[error("the action proof is about other details; consent to these")]
     OtherPayload,
     /// The scope is not in the proof.
-    #[error("the proof does not have this scope")]
+    #[error("the action proof does not have the scope that is needed")]
     OtherScope,
     /// No permission of the proof covers the one that is needed.
-    #[error("the proof does not cover this permission")]
+    #[error("the action proof does not have the permission that is needed")]
     LacksPermission,
     /// It is of another session than the request.
-    #[error("the proof was made in another session")]
+    #[error("the action proof was made in another session; consent in this one")]
     OtherSession,
     /// It is too old.
-    #[error("the proof is too old; consent again")]
+    #[error("the action proof is too old; consent again")]
     Stale,
     /// It is from the future: the clocks of two nodes differ by more than 30 s.
-    #[error("the proof is from the future")]
+    #[error("the clocks of the servers differ; try again later")]
     FromTheFuture,
     /// It was taken back or replaced, the session has ended or is suspicious, or the account cannot be used.
-    #[error("the proof has ended; consent again")]
+    #[error("the action proof has ended; consent again")]
     Ended,
     /// It was used before.
-    #[error("the proof was used")]
+    #[error("the action proof was already used; consent again to repeat the action")]
     Used,
     /// The account has no open proof with this id.
-    #[error("there is no such proof")]
+    #[error("there is no such action proof")]
     NotFound,
     /// The same consent was asked for a moment ago.
     #[error("the same consent was given just now; wait a moment")]
@@ -66,14 +66,15 @@ pub enum ActionProofError {
     /// The mounted route may not issue proofs of this action.
     #[error("no proof of this action is issued here")]
     UnknownAction,
-    /// The account does not have a permission that the proof was to name.
-    #[error("this account does not have this permission")]
+    /// The session does not have a permission that the proof was to name.
+    #[error("this session does not have a permission that the action proof was to name")]
     MoreRights,
     /// The name of the action, the resource, the text, the scope or the lifetime is not one that a proof can have.
     #[error("{0}")]
     InvalidProof(&'static str),
-    /// The application wants to use up a proof without comparing the details to which the person consented.
-    #[error("compare the payload of the proof before you use it up")]
+    /// The proof is about details, and the handler has compared none. Either the action has no details, and the
+    /// client sent some, or the handler does not call `check_payload`.
+    #[error("the action proof is about details that this action does not compare")]
     PayloadNotCompared,
     /// The guard of the route is missing or does not fit it.
     #[error("{0}")]
@@ -95,7 +96,7 @@ problem! {
         Self::OtherService => FORBIDDEN, "action_proof_of_other_service";
         Self::OtherAction => FORBIDDEN, "action_proof_of_other_action";
         Self::OtherResource => FORBIDDEN, "action_proof_of_other_resource";
-        Self::OtherPayload => FORBIDDEN, "action_proof_of_other_payload";
+        Self::OtherPayload | Self::PayloadNotCompared => FORBIDDEN, "action_proof_of_other_payload";
         Self::OtherScope => FORBIDDEN, "action_proof_of_other_scope";
         Self::LacksPermission => FORBIDDEN, "action_proof_lacks_permission";
         Self::OtherSession => FORBIDDEN, "action_proof_of_other_session";
@@ -108,7 +109,7 @@ problem! {
         Self::UnknownAction => UNPROCESSABLE_ENTITY, "unknown_action";
         Self::MoreRights => FORBIDDEN, "denied";
         Self::InvalidProof(_) => UNPROCESSABLE_ENTITY, "invalid_action_proof";
-        Self::PayloadNotCompared | Self::Misconfigured(_) => INTERNAL_SERVER_ERROR, "misconfigured";
+        Self::Misconfigured(_) => INTERNAL_SERVER_ERROR, "misconfigured";
     }
     passes on { Auth, Fault }
     retry_after {

@@ -10,12 +10,14 @@ use tower_layer::Layer;
 
 use super::{ActionProofError, Expected, VerifiedProof};
 use crate::base::problem::Rejection;
+use crate::guard::require::misconfigured;
 #[cfg(feature = "routes")]
 use crate::guard::require::path_parameter;
 use crate::guard::service::{Admit, Admitting, Guarded};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
+use crate::outstanding::ApplicationPurpose;
 
 /// The header in which a request brings the proof.
 pub const HEADER: &str = "portcullis-action-proof";
@@ -42,7 +44,8 @@ pub struct RequireActionProof {
 impl Portcullis {
     /// Returns a layer that lets a request through only with the proof that the person of its session
     /// consented to this action. Add it with `route_layer`, inside the guards that decide who may call the
-    /// route. The handler takes the [`VerifiedProof`], and uses it up in its transaction.
+    /// route. The handler takes the [`VerifiedProof`], and uses it up in its transaction. **The guard does not
+    /// use it up**: if the handler does not, a further request with the same proof passes.
     ///
     /// A request without a proof gets 401 `action_proof_required`, with the action and the resource, so that a
     /// page can ask for the consent and send the request again. The proof comes in the header
@@ -73,14 +76,20 @@ impl RequireActionProof {
         let request_identity = RequestIdentity::of(&parts.extensions)?;
         // This comes first: a client that is not signed in must not learn what routes need.
         let identity = request_identity.full().await?;
+        if identity.is_superseded() {
+            return Err(AuthError::superseded().into());
+        }
+        if ApplicationPurpose::parse(&self.action).is_none() {
+            let fault = format!("`{}` is not the name of an action", self.action);
+            return Err(misconfigured(&request_identity, fault));
+        }
         let resource = match &self.resource {
             Resource::None => None,
             #[cfg(feature = "routes")]
-            Resource::Path(name) => {
-                let found = path_parameter(parts, name).await;
-                let found = found.map_err(ActionProofError::Misconfigured)?;
-                Some(found.ok_or(AuthError::NoSuchInstance)?)
-            }
+            Resource::Path(name) => match path_parameter(parts, name).await {
+                Ok(found) => Some(found.ok_or(AuthError::NoSuchInstance)?),
+                Err(fault) => return Err(misconfigured(&request_identity, fault)),
+            },
             Resource::Custom(find) => Some(find(parts).ok_or(AuthError::NoSuchInstance)?),
         };
         let mut tokens = parts.headers.get_all(HeaderName::from_static(HEADER)).iter();
@@ -92,15 +101,11 @@ impl RequireActionProof {
             (Some(token), None) => token.to_str().map_err(|_| ActionProofError::Invalid)?,
             (Some(_), Some(_)) => return Err(ActionProofError::Invalid.into()),
         };
-        let mut expected = Expected::action(&self.action);
+        let mut expected = Expected::action(&self.action).of(&identity);
         if let Some(resource) = &resource {
             expected = expected.resource(resource);
         }
-        let proof = request_identity.auth().action_proofs().verify(token, &expected).await?;
-        if identity.is_superseded() || !proof.is_of(&identity) {
-            return Err(ActionProofError::OtherSession.into());
-        }
-        Ok(proof)
+        Ok(request_identity.auth().action_proofs().verify(token, &expected).await?)
     }
 }
 

@@ -6,7 +6,7 @@
 //!    get a signed proof. It names the account, the session, the action, what it is about, and when it was
 //!    made. If you wish, it also has a digest of the details, such as the amount.
 //! 2. The request that does the action brings the proof. It is checked: this action, this resource, this
-//!    account, not too old, and the session still goes on.
+//!    session, not too old, and the session still goes on.
 //! 3. The handler compares the details, and uses the proof up in the transaction of the action. If that is
 //!    rolled back, the proof can be used again. If it is committed, no second request can use it, on any node.
 //!
@@ -35,7 +35,8 @@
 //!     Ok(issued.token().to_owned())
 //! }
 //!
-//! // `.route_layer(auth.require_action_proof("pay").on_path("invoice"))`
+//! // `.route_layer(auth.require_action_proof("pay").on_path("invoice"))`, and outside of it the guard that
+//! // decides who may pay: `.route_layer(auth.require(invoice::Pay).on_path("invoice"))`.
 //! async fn pay(
 //!     auth: Portcullis,
 //!     client: ClientInfo,
@@ -58,10 +59,13 @@
 //!   [`require_action_proof`](Portcullis::require_action_proof). Put the guard that decides who may do this
 //!   around it: a proof shows that somebody consented, not that they may.
 //! - It ends with its sign-in, and with a change that ends the codes and links of the account, such as a new
-//!   password. A step-up does not end it. A new proof of the session about the same action and resource
+//!   password. A step-up does not end it. A new proof in the same sign-in, about the same action and resource,
 //!   replaces it.
 //! - Its permissions and its scope narrow what it is for. The account must have each permission when the proof
-//!   is made. [`Expected::permission`] and [`Expected::scope`] refuse a proof that does not name them.
+//!   is made, within the ceiling of the session. [`Expected::permission`] and [`Expected::scope`] refuse a proof that does not name them.
+//! - The guard does not use the proof up, because only your handler has the transaction. A handler that does
+//!   not spend the proof can be called with it again.
+//! - A session that is limited by a ceiling can consent too. The guards of the route decide what it may do.
 //! - A resource is compared as a whole. There is no way to accept a part of it: put the details into the
 //!   [`Payload`].
 //!
@@ -91,8 +95,9 @@
 //! `invalid_action_proof` (422); `denied` (403); `too_soon` (429); `insufficient_user_authentication` (401).
 //!
 //! # Standard
-//! RFC 9470 (step-up) for the challenge, RFC 7519 and RFC 8725 for the token. OWASP Transaction Authorization
-//! Cheat Sheet.
+//! RFC 7519 and RFC 8725 for the token. OWASP Transaction Authorization Cheat Sheet. The error
+//! `action_proof_required` in the challenge has the form of RFC 9470, and is our own. A page on another origin
+//! must be allowed to send the header: `Access-Control-Allow-Headers: portcullis-action-proof`.
 
 use std::fmt;
 use std::time::Duration;
@@ -216,7 +221,8 @@ impl<'a> ActionProofs<'a> {
         }
     }
 
-    /// Returns the open proofs of an account, of all its sessions, the newest first.
+    /// Returns the open proofs of an account, of all its sessions, the newest first: at most 100. One whose
+    /// session has ended is listed until its time is over, and counts no more.
     ///
     /// # Errors
     /// An outage.
@@ -276,8 +282,8 @@ impl<'a> IssueProof<'a> {
         self
     }
 
-    /// Says which text the person has read and agreed to, in at most 250 bytes. It is recorded in the event.
-    /// Without it, the event has the action and the resource.
+    /// Says which text the person has read and agreed to. The event records it after the action and the
+    /// resource. All three have at most 250 bytes together.
     pub fn agreed_to(mut self, text: impl Into<String>) -> Self {
         self.agreed_to = Some(text.into());
         self
@@ -301,7 +307,7 @@ impl<'a> IssueProof<'a> {
         self
     }
 
-    /// Issues the proof. It replaces an open one of the session about the same action and resource.
+    /// Issues the proof. It replaces an open one of the same sign-in about the same action and resource.
     ///
     /// # Errors
     /// [`ActionProofError::Auth`] if the factor of the session is too old, or a step-up has replaced it;
@@ -316,13 +322,21 @@ impl<'a> IssueProof<'a> {
             Some(resource) => format!("{} {resource}", self.action),
             None => self.action.clone(),
         };
-        let agreed_to = self.agreed_to.clone().unwrap_or_else(|| about.clone());
+        let agreed_to = match &self.agreed_to {
+            Some(text) => format!("{about}: {text}"),
+            None => about.clone(),
+        };
+        if agreed_to.len() > LONGEST_TEXT {
+            let text = "the action, the resource and the text have at most 250 bytes together";
+            return Err(ActionProofError::InvalidProof(text));
+        }
         let event = Event::new(EventKind::ActionProofIssued, now).account(account);
         let event = event.session(session.id()).from_client(client).detail(agreed_to.clone());
         let start = Start {
             kind: &Kind::ActionProof,
             account_id: Some(account),
-            session_id: Some(session.id()),
+            // A second consent after a step-up replaces the first one, so it is not the id of the session.
+            session_id: Some(session.lineage_id().as_uuid().into()),
             target: Some(&about),
             data: None,
             binding: None,
@@ -377,7 +391,7 @@ impl<'a> IssueProof<'a> {
             return invalid("the scopes have 1 to 256 bytes and no NUL");
         }
         if !self.agreed_to.as_deref().is_none_or(|text| fits(text, LONGEST_TEXT)) {
-            return invalid("the text that a person agrees to has 1 to 250 bytes and no NUL");
+            return invalid("the text that a person agrees to must not be empty, and has no NUL");
         }
         if !(Duration::from_secs(1)..=LONGEST_LIFETIME).contains(&self.lifetime) {
             return invalid("a proof is valid for one second to two hours");
@@ -418,7 +432,7 @@ impl IssuedProof {
         self.expires_at
     }
 
-    /// Returns the text that was recorded.
+    /// Returns the text that was recorded: the action, the resource, and the text to which the person agreed.
     pub fn agreed_to(&self) -> &str {
         &self.agreed_to
     }

@@ -16,6 +16,7 @@ use crate::base::problem::Rejection;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, Identity, owner};
+use crate::outstanding::ApplicationPurpose;
 use crate::route::{self, Json, mount, row};
 
 /// The most fields of a payload.
@@ -24,11 +25,20 @@ const MOST_FIELDS: usize = 32;
 /// Returns the routes of action proofs. `POST /action-proofs` issues proofs of these actions only. The text
 /// that is recorded is made from the fields of the request. For a text of your own, or for conditions on what
 /// may be consented to, write the route yourself with [`issue`](super::ActionProofs::issue).
+///
+/// # Panics
+/// Panics if an action is not 1 to 48 lower-case letters, digits, dashes or underscores.
 pub fn routes<S: Clone + Send + Sync + 'static>(
     auth: &Portcullis,
     actions: impl IntoIterator<Item = impl Into<String>>,
 ) -> Router<S> {
     let actions: Arc<[String]> = actions.into_iter().map(Into::into).collect();
+    for action in actions.iter() {
+        assert!(
+            ApplicationPurpose::parse(action).is_some(),
+            "`{action}` is not the name of an action"
+        );
+    }
     let issue = move |state: State<Portcullis>,
                       identity: Identity,
                       client: ClientInfo,
@@ -91,19 +101,17 @@ async fn issue(
     if let Some(scope) = scope {
         issue = issue.scope(scope);
     }
-    if let Some(fields) = fields {
+    // An empty list is no detail to agree to.
+    if let Some(fields) = fields.filter(|fields| !fields.is_empty()) {
         if fields.len() > MOST_FIELDS {
             return Err(ActionProofError::InvalidProof("a payload has at most 32 fields").into());
         }
         let payload =
             fields.iter().fold(Payload::new(), |all, (name, value)| all.field(name, value));
-        issue = issue.over(&payload);
         // Quoted, so that no value looks like two fields.
         let text: Vec<_> =
             fields.iter().map(|(name, value)| format!("{name:?}: {value:?}")).collect();
-        if !text.is_empty() {
-            issue = issue.agreed_to(text.join(", "));
-        }
+        issue = issue.over(&payload).agreed_to(text.join(", "));
     }
     let issued = issue.sign(&client).await?;
     let body = json!({

@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::{ConnectionTrait, DbErr};
+
 use super::{ActionProofError, ActionProofs, Payload};
 use crate::account::Account;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
-use crate::base::id::{AccountId, ChallengeId, SessionId};
+use crate::base::id::{AccountId, ChallengeId, LineageId, SessionId};
 use crate::base::jwt::{ActionClaims, NoAction};
 use crate::base::transaction::{Db, OpenTransaction, transaction};
 use crate::handle::Portcullis;
@@ -28,6 +30,7 @@ const LEEWAY_SECS: i64 = 30;
 #[must_use = "an expectation counts when a proof is verified"]
 pub struct Expected<'a> {
     action: &'a str,
+    of: Option<(AccountId, LineageId)>,
     resource: Option<&'a str>,
     payload: Option<&'a Payload>,
     scope: Option<&'a str>,
@@ -40,12 +43,20 @@ impl<'a> Expected<'a> {
     pub fn action(action: &'a str) -> Self {
         Self {
             action,
+            of: None,
             resource: None,
             payload: None,
             scope: None,
             permissions: Vec::new(),
             max_age: None,
         }
+    }
+
+    /// Made in the sign-in of this request. Without this call, a proof of any account counts: then ask
+    /// [`account`](VerifiedProof::account) who consented.
+    pub fn of(mut self, identity: &Identity) -> Self {
+        self.of = Some((identity.account().id(), identity.session().lineage_id()));
+        self
     }
 
     /// About this resource. The texts must be equal: `10` is not `100`.
@@ -67,8 +78,8 @@ impl<'a> Expected<'a> {
         self
     }
 
-    /// With this permission among those of the proof. What the account may do is another question: ask
-    /// [`grants`](VerifiedProof::grants), or put a requirement around the route.
+    /// With this permission among those of the proof. What the session may do is another question: put a
+    /// requirement around the route.
     pub fn permission(mut self, permission: &'a str) -> Self {
         self.permissions.push(permission);
         self
@@ -93,8 +104,9 @@ pub struct VerifiedProof {
     compared: bool,
 }
 
-/// A proof that was used up, just now and by this call. It has no other constructor, so a handler that takes
-/// one cannot be called without a proof.
+/// A proof that was used up by this call. It has no other constructor, so a function that takes one cannot be
+/// called without a proof. It may be of any action, so compare [`action`](VerifiedProof::action) and
+/// [`resource`](VerifiedProof::resource). In your transaction, it counts only if that commits.
 ///
 /// ```compile_fail
 /// use portcullis::action_proof::{SpentProof, VerifiedProof};
@@ -111,7 +123,8 @@ pub struct SpentProof {
 
 impl ActionProofs<'_> {
     /// Checks a proof. This uses nothing up, and a check that fails does not either. It costs three
-    /// statements, and none for a token that is forged, too old, or about something else.
+    /// statements, and none for a token that is forged, too old, or about something else. If the proof must be
+    /// of the person who sends the request, say so with [`Expected::of`].
     ///
     /// # Errors
     /// One variant of [`ActionProofError`] for each reason. An outage.
@@ -137,9 +150,7 @@ impl ActionProofs<'_> {
         if !row.is_open(now) {
             return Err(ActionProofError::Ended);
         }
-        let verified = context.config.login.require_verified;
-        let live = session_store::has_live(&executor, claims.sub, claims.lin, now, verified);
-        if !self.db.read(live).await? {
+        if !self.db.read(goes_on(self.auth, &executor, &claims)).await? {
             return Err(ActionProofError::Ended);
         }
         let resolver = self.auth.per_instance::<Resolver>();
@@ -157,6 +168,9 @@ fn check(claims: &ActionClaims, expected: &Expected<'_>, now: i64) -> Result<(),
     }
     if claims.resource.as_deref() != expected.resource {
         return Err(ActionProofError::OtherResource);
+    }
+    if expected.of.is_some_and(|of| of != (claims.sub, claims.lin)) {
+        return Err(ActionProofError::OtherSession);
     }
     if claims.iat > now.saturating_add(LEEWAY_SECS) {
         return Err(ActionProofError::FromTheFuture);
@@ -203,7 +217,7 @@ impl VerifiedProof {
     }
 
     /// Returns the roles and permissions of the account, as they are now. The groups of an account are only a
-    /// way to get roles, so theirs are included.
+    /// way to get roles, so theirs are included. They are not limited by the ceiling of the session.
     pub fn grants(&self) -> &Grants {
         &self.grants
     }
@@ -288,22 +302,39 @@ impl VerifiedProof {
         let claims = &self.claims;
         let event = Event::new(EventKind::ActionProofSpent, now).account(claims.sub);
         let event = event.session(claims.sid).from_client(client).detail(named(claims));
-        transaction!(db, |txn| {
-            // The first statement, so that the read below sees who was faster (MySQL reads as of the first
-            // read of a transaction).
+        let spent = transaction!(db, |txn| {
+            // The session may have ended while the handler worked.
+            if !goes_on(&self.auth, txn, claims).await? {
+                return Err(ActionProofError::Ended);
+            }
             if !self.row.spend(txn, now).await? {
-                let row = one_time::find(txn, &Kind::ActionProof, claims.jti).await?;
-                // In a transaction of the caller, which has read before, the row may still look open.
-                return Err(match row {
-                    Some(row) if row.is_used() || row.is_open(now) => ActionProofError::Used,
-                    _ => ActionProofError::Ended,
-                });
+                return Ok(false);
             }
             audit_log::record(txn, &event).await?;
-            Ok::<_, ActionProofError>(())
+            Ok::<_, ActionProofError>(true)
         })?;
+        if !spent {
+            // Another request was faster. In a transaction of the caller, its change may not be visible.
+            let executor = db.executor();
+            let row = one_time::find(&executor, &Kind::ActionProof, claims.jti);
+            return Err(match db.read(row).await? {
+                Some(row) if row.is_used() || row.is_open(now) => ActionProofError::Used,
+                _ => ActionProofError::Ended,
+            });
+        }
         Ok(SpentProof { proof: self })
     }
+}
+
+/// True while the sign-in of the proof goes on, whichever of its sessions the client has now.
+async fn goes_on<C: ConnectionTrait>(
+    auth: &Portcullis,
+    db: &C,
+    claims: &ActionClaims,
+) -> Result<bool, DbErr> {
+    let context = auth.context();
+    let verified = context.config.login.require_verified;
+    session_store::has_live(db, claims.sub, claims.lin, context.now(), verified).await
 }
 
 /// The action and what it is about, for an event.

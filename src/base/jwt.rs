@@ -153,7 +153,7 @@ pub(crate) struct ActionStatement {
     pub(crate) expires_at: i64,
 }
 
-/// Why the proof of an action is none of this service.
+/// Why an action proof is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoAction {
     /// It is forged, damaged or something else.

@@ -177,7 +177,7 @@ impl Admit for Require {
 }
 
 /// Refuses the request of a guard that cannot decide, and reports a finding to the operator.
-fn misconfigured(request_identity: &RequestIdentity, fault: String) -> Rejection {
+pub(crate) fn misconfigured(request_identity: &RequestIdentity, fault: String) -> Rejection {
     request_identity.auth().report_finding("guard_misconfigured", &fault);
     AuthError::Misconfigured(fault).into()
 }

@@ -128,7 +128,7 @@
 //!
 //! Both ways need CORS, with the app's origin in `allow_origin`. For bearer tokens, add
 //! `AUTHORIZATION` and `portcullis-device` to `allow_headers`, and `portcullis-trusted-device` for
-//! [trusted devices](crate::trusted_device). See
+//! [trusted devices](crate::trusted_device), and `portcullis-action-proof` for [action proofs](crate::action_proof). See
 //! [`single_page`](super::single_page). Origins are compared exactly. Do not list
 //! `http://localhost`. An app with this origin shares it with every program on the device that
 //! serves pages there.

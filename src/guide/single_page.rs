@@ -39,7 +39,7 @@
 //!     .allow_origin(PAGE.parse::<HeaderValue>()?) // never a wildcard, and never any origin
 //!     .allow_credentials(true)
 //!     .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-//!     .allow_headers([CONTENT_TYPE])
+//!     .allow_headers([CONTENT_TYPE]) // and `portcullis-action-proof`, if routes need action proofs
 //!     .expose_headers([RETRY_AFTER]);
 //! Ok(auth
 //!     .router()

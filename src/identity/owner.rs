@@ -53,7 +53,8 @@
 //!
 //! # What a limited session may do without these permissions
 //! It may read its own identity (`GET /session`), renew itself, sign out, and prove a factor again
-//! (the new session keeps the ceiling). It may answer [challenges](crate::challenge) and use its
+//! (the new session keeps the ceiling). It may answer [challenges](crate::challenge), consent to
+//! [actions](crate::action_proof), and use its
 //! [session data](crate::session_data). All of this belongs to the session and not to the account.
 //!
 //! # Errors

@@ -20,7 +20,8 @@ pub(crate) mod challenge {
         pub subject: Vec<u8>,
         pub account_id: Option<AccountId>,
         /// The session that started it. A sign-in by mail has no session: if its address has no
-        /// account, this is the id of the address, a keyed digest.
+        /// account, this is the id of the address, a keyed digest. The consent to an action has the id of
+        /// its sign-in here, which a step-up keeps.
         pub session_id: Option<SessionId>,
         /// The normal form of the address that it proves, or the target of the application.
         pub target: Option<String>,

@@ -59,7 +59,7 @@ impl Start<'_> {
         // A sign-in by mail belongs to its browser. With one subject per account, a stranger could
         // replace the owner's mail by asking for another one.
         let account = self.account_id.filter(|_| *self.kind != Kind::MailLogin);
-        // A consent belongs to its session too. Otherwise a limited session could replace that of the owner.
+        // A consent belongs to its sign-in too. Otherwise a limited session could replace that of the owner.
         let of_session = match (self.kind, self.session_id, self.target) {
             (Kind::ActionProof, Some(session), Some(target)) => Some(format!("{session} {target}")),
             _ => None,

@@ -124,7 +124,7 @@ pub(crate) fn live(now: Timestamp, require_verified: bool) -> Condition {
     standing(now, require_verified).add(Column::SuspiciousAt.is_null())
 }
 
-/// Returns true while a sign-in of an account goes on and counts, whichever of its sessions does.
+/// Returns true if this sign-in of an account has a full session that counts.
 pub(crate) async fn has_live<C: ConnectionTrait>(
     db: &C,
     account: AccountId,

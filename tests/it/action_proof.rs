@@ -129,7 +129,7 @@ on_every_database! {
         let issue = proofs.issue("pay", &session).resource("42").agreed_to("Pay 100.00 EUR");
         let issued = issue.sign(&ClientInfo::default()).await.expect("it is issued");
         assert_eq!(issued.expires_at(), probe.auth_now().plus(10 * MINUTE));
-        assert_eq!(events(&probe, "action_proof_issued").await, ["Pay 100.00 EUR"]);
+        assert_eq!(events(&probe, "action_proof_issued").await, ["pay 42: Pay 100.00 EUR"]);
 
         let (proof, cost) = probe.statements(proofs.verify(issued.token(), &pay("42"))).await;
         let proof = proof.expect("it counts");
@@ -204,8 +204,14 @@ on_every_database! {
         // What is no proof of ours.
         let cookie = cookie_of(&probe.auth.sessions().start(&alice, &ClientInfo::default()).await.expect("a session"));
         let session_token = cookie.split_once('=').expect("a pair").1;
-        let flipped = format!("{}x", &token[..token.len() - 1]);
-        for no_proof in ["", ".", "a.b.c", session_token, &flipped, &token[1..], &"x".repeat(100_000)] {
+        // One character of the signature, and one of the payload.
+        let parts: Vec<_> = token.split('.').map(str::len).collect();
+        let changed = |at: usize| {
+            let other = if token.as_bytes()[at] == b'A' { "B" } else { "A" };
+            format!("{}{other}{}", &token[..at], &token[at + 1..])
+        };
+        let (signature, payload) = (changed(token.len() - parts[2] / 2), changed(parts[0] + 1 + parts[1] / 2));
+        for no_proof in ["", ".", "a.b.c", session_token, &signature, &payload, &token[1..], &"x".repeat(100_000)] {
             let (result, cost) = probe.statements(proofs.verify(no_proof, &right())).await;
             assert_eq!((name(result).as_str(), cost), ("Invalid", 0), "{no_proof:.40}");
         }
@@ -274,7 +280,6 @@ on_every_database! {
                     let owner = other.owner().expect("it has no ceiling");
                     let changed = auth.password_change().change(&owner, None, NEW_PASSWORD, &client).await;
                     let _issued = changed.expect("it is changed");
-                    assert_eq!(name(proof.spend(&client).await), "Ended");
                 }
                 "taken back" => {
                     let bob = identity(&auth, &probe.register("bob").await).await;
@@ -283,7 +288,6 @@ on_every_database! {
                     assert_eq!(name(revoke(&stranger).await), "NotFound");
                     revoke(&owner).await.expect("it ends");
                     assert_eq!(name(revoke(&owner).await), "NotFound");
-                    assert_eq!(name(proof.spend(&client).await), "Ended");
                 }
                 _ => {
                     // Another session and another resource replace nothing.
@@ -296,7 +300,10 @@ on_every_database! {
                 }
             }
             assert_eq!(name(auth.action_proofs().verify(&token, &pay("1")).await), "Ended", "{cause}");
+            // Also if it was checked before, and the handler took its time.
+            assert_eq!(name(proof.spend(&client).await), "Ended", "{cause}");
         }
+        assert_eq!(events(&probe, "action_proof_spent").await.len(), 0);
         assert_eq!(events(&probe, "action_proof_revoked").await, ["pay 1"]);
     }
 
@@ -305,10 +312,54 @@ on_every_database! {
         browser = browser.at(serve(application(&probe.auth)).await);
         bookings(&probe).await;
         let proof = consent(&mut browser, "7", "10").await;
+        let mut earlier = browser.clone();
         let answer = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
+        // The session before does nothing that lasts.
+        check(&try_to_pay(&mut earlier, "7", "10", &[&proof]).await, 401, "session_ended");
+        let body = json!({ "action": "pay", "resource": "7" });
+        check(&earlier.post("/proofs/action-proofs", body).await, 401, "session_ended");
         assert_eq!(try_to_pay(&mut browser, "7", "10", &[&proof]).await.text, "paid");
+        // A second consent to the same thing replaces the first one, also after a step-up.
+        let first = consent(&mut browser, "8", "100").await;
+        let answer = browser.post("/auth/reauthenticate", json!({ "password": PASSWORD })).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        probe.clock.advance(SECOND);
+        let second = consent(&mut browser, "8", "120").await;
+        check(&try_to_pay(&mut browser, "8", "100", &[&first]).await, 403, "action_proof_ended");
+        assert_eq!(try_to_pay(&mut browser, "8", "120", &[&second]).await.text, "paid");
+        assert_eq!(booked(&probe).await, 2);
         probe.execute("DROP TABLE app_booking").await;
+    }
+
+    async fn a_limited_session_consents_within_its_ceiling_and_manages_nothing(probe: Probe) {
+        let alice = probe.register("alice").await;
+        for text in ["invoice:pay", "invoice:read"] {
+            let right = Permission::parse(text).expect("a permission");
+            probe.auth.permissions().grant(alice.id(), &right).await.expect("it is granted");
+        }
+        let (auth, client) = (&probe.auth, ClientInfo::default());
+        let start = auth.sessions().start(&alice, &client).factor(Factor::Password);
+        let start = start.ceiling([Permission::parse("invoice:read").expect("a permission")]);
+        let cookie = cookie_of(&start.await.expect("a session"));
+        let limited: Identity = extracted(auth, &cookie).await;
+        let full = identity(auth, &alice).await;
+        let of_owner = issued(auth, &full, "1").await.token().to_owned();
+        let issue = |permission| {
+            let issue = auth.action_proofs().issue("pay", &limited).resource("1");
+            issue.permissions([permission]).sign(&client)
+        };
+        assert_eq!(name(issue("invoice:pay").await), "MoreRights");
+        let token = issue("invoice:read").await.expect("it is issued").token().to_owned();
+        assert_eq!(name(auth.action_proofs().verify(&token, &pay("1").permission("invoice:pay")).await), "LacksPermission");
+        // It replaces nothing of the owner, and its proof is not theirs.
+        assert!(auth.action_proofs().verify(&of_owner, &pay("1").of(&full)).await.is_ok());
+        let (result, cost) = probe.statements(auth.action_proofs().verify(&token, &pay("1").of(&full))).await;
+        assert_eq!((name(result).as_str(), cost), ("OtherSession", 0));
+        let pair = cookie.split_once('=').expect("a pair").1;
+        let mut browser = Browser::new(serve(application(auth)).await).with_cookie(pair);
+        check(&browser.get("/proofs/action-proofs").await, 403, "limited_session");
+        check(&browser.delete("/proofs/action-proofs/x").await, 403, "limited_session");
     }
 
     async fn of_a_hundred_uses_of_one_proof_on_two_nodes_one_succeeds(probe: Probe) {
@@ -421,12 +472,12 @@ on_every_database! {
         let answer = ask(&mut browser, json!({
             "action": "pay", "resource": "1", "fields": [["amount", "10"], ["to", "Bob"]],
         })).await;
-        assert_eq!((answer.status, &answer.json()["agreed_to"]), (201, &json!(r#""amount": "10", "to": "Bob""#)));
+        assert_eq!((answer.status, &answer.json()["agreed_to"]), (201, &json!(r#"pay 1: "amount": "10", "to": "Bob""#)));
         let payload = details("10").field("to", "Bob");
         let token = answer.json()["action_proof"].as_str().expect("a proof").to_owned();
         let expected = pay("1").payload(&payload);
         assert!(probe.auth.action_proofs().verify(&token, &expected).await.is_ok());
-        assert_eq!(events(&probe, "action_proof_issued").await, [r#""amount": "10", "to": "Bob""#]);
+        assert_eq!(events(&probe, "action_proof_issued").await, [r#"pay 1: "amount": "10", "to": "Bob""#]);
 
         check(&ask(&mut browser, pays("1")).await, 429, "too_soon");
         let long = "x".repeat(201);
@@ -452,9 +503,12 @@ on_every_database! {
         assert_eq!(ask(&mut browser, pays("Rechnung №7/ü")).await.status, 201);
         let empty = ask(&mut browser, json!({ "action": "close", "fields": [] })).await;
         assert_eq!((empty.status, &empty.json()["agreed_to"]), (201, &json!("close")));
+        let proof = empty.json()["action_proof"].as_str().expect("a proof").to_owned();
+        let verified = probe.auth.action_proofs().verify(&proof, &Expected::action("close")).await;
+        assert!(verified.expect("it counts").spend(&ClientInfo::default()).await.is_ok());
         let listed = browser.get("/proofs/action-proofs").await.json()["action_proofs"].clone();
         let about: Vec<_> = listed.as_array().expect("a list").iter().map(|one| one["about"].clone()).collect();
-        assert_eq!(about.len(), 3);
+        assert_eq!(about.len(), 2, "one was used up");
         assert!(about.contains(&json!("pay 1")) && about.contains(&json!("pay Rechnung №7/ü")));
         let (_, bob) = probe.signed_in("bob").await;
         let mut bob = bob.at(address);

@@ -58,8 +58,7 @@ const ENDING: Duration = Duration::from_secs(2);
 /// an answer on another connection of the pool.
 const LINGERS: Duration = Duration::from_secs(1);
 
-/// How often the connection of a hook is ended again that its server still knows, and how long after the
-/// last time.
+/// The most repeated attempts to end the connection of a hook, and the pause between them.
 const ENDED_AGAIN: usize = 10;
 const BETWEEN_ENDS: Duration = Duration::from_millis(50);
 
@@ -608,9 +607,9 @@ impl<'a> From<&'a Transaction> for OpenTransaction<'a> {
 /// Ends the connection of a hook that took too long. Returns true if it has ended.
 ///
 /// On MySQL and MariaDB the hook goes on until it sees this, because the driver fails if it is dropped in
-/// the middle of a statement. Then this asks until the server does not know the connection any more: on
-/// MariaDB 10.11 a statement that waited for a lock was seen to keep its own locks for at least 20 s after
-/// its connection was ended, once in many thousand times.
+/// the middle of a statement. Then this asks up to ten times more, until the server does not know the
+/// connection. Once, on MariaDB 10.11, a statement that waited for a lock kept its own locks for at least 20 s
+/// after its connection was ended.
 async fn end_hook<R>(
     database: &Database,
     connection: Option<&ServerConnection>,
@@ -623,7 +622,7 @@ async fn end_hook<R>(
     let _ = timeout(LINGERS, hook).await;
     if ended && let Some(connection) = connection {
         for _ in 0..ENDED_AGAIN {
-            // An error says that there is no such connection.
+            // Usually the server does not know it any more.
             let again = timeout(ENDING, connection.end(&database.pool)).await;
             if !matches!(again, Ok(Ok(()))) {
                 break;
