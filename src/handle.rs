@@ -180,7 +180,6 @@ impl Portcullis {
     }
 
     /// True if the routes of a capability are mounted.
-    #[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes are mounted"))]
     pub(crate) fn is_mounted(&self, capability: &'static str) -> bool {
         let notes = self.per_instance::<Notes>();
         notes.mounted.lock().unwrap_or_else(PoisonError::into_inner).contains(capability)

@@ -206,7 +206,6 @@ impl<S: Send + Sync> FromRequestParts<S> for FactorOwner {
 }
 
 /// A session that is full, or a sign-in that must set up a second factor.
-#[cfg_attr(not(feature = "routes"), expect(dead_code, reason = "only routes take it"))]
 pub(crate) enum Entitled {
     SignedIn(Identity),
     Enrolling(EnrolmentSession),
