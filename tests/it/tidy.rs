@@ -61,7 +61,7 @@ const LEAVES: &[&str] = &[
 ];
 
 /// Types that must never be printed, each with the file that defines it.
-const SECRETS: [(&str, &str); 31] = [
+const SECRETS: [(&str, &str); 32] = [
     ("base/jwt.rs", "SigningKey"),
     ("base/jwt.rs", "Jwt"),
     ("base/secret.rs", "Secret"),
@@ -78,6 +78,7 @@ const SECRETS: [(&str, &str); 31] = [
     ("session/trusted.rs", "TrustedToken"),
     ("one_time/start.rs", "Started"),
     ("page/link.rs", "LinkToken"),
+    ("action_proof/mod.rs", "IssuedProof"),
     ("challenge/mod.rs", "PreparedChallenge"),
     ("challenge/mod.rs", "StartChallenge"),
     ("login/mod.rs", "Credentials"),
