@@ -59,7 +59,8 @@
 //!   [`require_action_proof`](Portcullis::require_action_proof). Put the guard that decides who may do this
 //!   around it: a proof shows that somebody consented, not that they may.
 //! - It ends with its sign-in, and with a change that ends the codes and links of the account, such as a new
-//!   password. A step-up does not end it. A new proof in the same sign-in, about the same action and resource,
+//!   password. A step-up does not end it, nor does a new sign-in of the same account that replaces the session.
+//!   A new proof in the same sign-in, about the same action and resource,
 //!   replaces it.
 //! - Its permissions and its scope narrow what it is for. The account must have each permission when the proof
 //!   is made, within the ceiling of the session. [`Expected::permission`] and [`Expected::scope`] refuse a proof that does not name them.

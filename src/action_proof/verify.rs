@@ -280,7 +280,8 @@ impl VerifiedProof {
     /// action does not use up the consent, and a crash in between does not do the action twice.
     ///
     /// # Errors
-    /// As for [`spend`](Self::spend). After an error, roll back.
+    /// As for [`spend`](Self::spend). After an error, roll back. If your transaction has read something before,
+    /// PostgreSQL (with `REPEATABLE READ`), MySQL and MariaDB may not show it that the session has ended since.
     pub async fn spend_within<'t>(
         self,
         txn: impl Into<OpenTransaction<'t>>,
