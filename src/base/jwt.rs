@@ -272,6 +272,10 @@ struct Key {
     algorithm: Algorithm,
     encoding: EncodingKey,
     decoding: DecodingKey,
+    /// The key of action proofs, if the keys are derived from a secret. It has a label of its own: a proof
+    /// orders a payment, so a key that signs sessions must not make one. Of a private key that is configured
+    /// no other can be derived. There only `typ` separates the purposes.
+    proofs: Option<(EncodingKey, DecodingKey)>,
     headers: Vec<(TokenType, String)>,
 }
 
@@ -296,19 +300,12 @@ impl Jwt {
             match &key.0 {
                 SigningKeyKind::Derived => {
                     for secret in secrets {
-                        let bytes = secret.derive(Purpose::Signature);
-                        let algorithm = Algorithm::HS256;
-                        // Only an empty secret is refused, and a derived key is never empty.
-                        let refused = |error: jsonwebtoken::errors::Error| SignerError::Key {
+                        let key = Key::derived(secret).map_err(|error| SignerError::Key {
                             index,
-                            algorithm: format!("{algorithm:?}"),
+                            algorithm: format!("{:?}", Algorithm::HS256),
                             reason: error.to_string(),
-                        };
-                        let encoding = EncodingKey::from_secret(bytes.as_ref());
-                        let decoding = DecodingKey::from_secret(bytes.as_ref());
-                        let (encoding, decoding) =
-                            (encoding.map_err(refused)?, decoding.map_err(refused)?);
-                        keys.push(Key::new(algorithm, &secret.kid(), encoding, decoding));
+                        })?;
+                        keys.push(key);
                     }
                 }
                 SigningKeyKind::Pem { algorithm, pem } => {
@@ -384,7 +381,7 @@ impl Jwt {
         let mut token = key.header(token_type).to_owned();
         token.push('.');
         BASE64URL_NOPAD.encode_append(&payload, &mut token);
-        let signature = crypto::sign(token.as_bytes(), &key.encoding, key.algorithm)
+        let signature = crypto::sign(token.as_bytes(), key.encoding(token_type), key.algorithm)
             .expect("the key signed a probe when it was configured");
         token.push('.');
         token.push_str(&signature);
@@ -531,7 +528,8 @@ impl Jwt {
                 .map(|(token_type, _)| (key, *token_type))
         })?;
         // The signature is checked before anything in the payload is parsed.
-        let is_ours = crypto::verify(signature, message.as_bytes(), &key.decoding, key.algorithm);
+        let decoding = key.decoding(token_type);
+        let is_ours = crypto::verify(signature, message.as_bytes(), decoding, key.algorithm);
         if !is_ours.unwrap_or(false) {
             return None;
         }
@@ -555,7 +553,36 @@ impl Key {
                 (*token_type, BASE64URL_NOPAD.encode(header.as_bytes()))
             })
             .collect();
-        Self { algorithm, encoding, decoding, headers }
+        Self { algorithm, encoding, decoding, proofs: None, headers }
+    }
+
+    /// Derives the keys of one secret. Only an empty key is refused, and a derived one is never empty.
+    fn derived(secret: &Secret) -> Result<Self, jsonwebtoken::errors::Error> {
+        let pair = |purpose| {
+            let bytes = secret.derive(purpose);
+            let encoding = EncodingKey::from_secret(bytes.as_ref())?;
+            Ok::<_, jsonwebtoken::errors::Error>((
+                encoding,
+                DecodingKey::from_secret(bytes.as_ref())?,
+            ))
+        };
+        let (encoding, decoding) = pair(Purpose::Signature)?;
+        let key = Self::new(Algorithm::HS256, &secret.kid(), encoding, decoding);
+        Ok(Self { proofs: Some(pair(Purpose::ActionProof)?), ..key })
+    }
+
+    fn encoding(&self, token_type: TokenType) -> &EncodingKey {
+        match &self.proofs {
+            Some((encoding, _)) if token_type == TokenType::ActionProof => encoding,
+            _ => &self.encoding,
+        }
+    }
+
+    fn decoding(&self, token_type: TokenType) -> &DecodingKey {
+        match &self.proofs {
+            Some((_, decoding)) if token_type == TokenType::ActionProof => decoding,
+            _ => &self.decoding,
+        }
     }
 
     fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, String> {

@@ -236,6 +236,8 @@ impl fmt::Debug for Secret {
 pub(crate) enum Purpose {
     /// HS256 signatures of tokens.
     Signature,
+    /// HS256 signatures of action proofs.
+    ActionProof,
     /// Digests of stored session ids.
     SessionDigest,
     /// The public name of a secret.
@@ -296,6 +298,7 @@ impl Purpose {
     fn label(self) -> &'static str {
         match self {
             Self::Signature => "jwt signature",
+            Self::ActionProof => "action proof signature",
             Self::SessionDigest => "session digest",
             Self::KeyId => "key id",
             Self::Pepper => "password pepper",
@@ -474,6 +477,7 @@ mod tests {
         let secret = Secret::generate();
         let purposes = [
             Purpose::Signature,
+            Purpose::ActionProof,
             Purpose::SessionDigest,
             Purpose::KeyId,
             Purpose::Pepper,

@@ -726,3 +726,69 @@ fn the_largest_token_of_a_device_fits_into_a_cookie() {
     // count. RSA keys may be twice as long as this one.
     assert!(token.len() + 400 < 2500, "{}", token.len());
 }
+
+fn statement() -> ActionStatement {
+    ActionStatement {
+        account: AccountId::new(now()),
+        session: SessionId::new(now()),
+        lineage: LineageId::new(now()),
+        id: ChallengeId::new(now()),
+        action: "pay".to_owned(),
+        resource: Some("42".to_owned()),
+        scope: None,
+        permissions: Vec::new(),
+        payload: None,
+        issued_at: NOW,
+        expires_at: NOW + 600,
+    }
+}
+
+#[test]
+fn an_action_proof_has_a_key_of_its_own_and_no_other_one_signs_it() {
+    let secrets = [Secret::generate(), Secret::generate()];
+    let jwt = jwt(&[SigningKey::derived_hs256()], &secrets);
+    let proof = jwt.sign_action(statement());
+    let read = jwt.verify_action(&proof).expect("its own token");
+    assert_eq!((read.action.as_str(), read.exp), ("pay", NOW + 600));
+    let (message, _) = proof.rsplit_once('.').expect("three parts");
+    let key = &jwt.keys[0];
+    let (of_proofs, _) = key.proofs.as_ref().expect("a derived key");
+    let by_hand = |encoding, message: &str| {
+        let signature = crypto::sign(message.as_bytes(), encoding, key.algorithm);
+        format!("{message}.{}", signature.expect("the key signs"))
+    };
+    assert_eq!(by_hand(of_proofs, message), proof, "the neighbour that passes");
+    assert_eq!(jwt.verify_action(&by_hand(&key.encoding, message)), Err(NoAction::Invalid));
+    // And the other way round, for every purpose.
+    for token_type in TokenType::ALL {
+        let token = jwt.sign(token_type, &claims());
+        let (message, _) = token.rsplit_once('.').expect("three parts");
+        let is_proof = token_type == TokenType::ActionProof;
+        let verified = |token: &str| jwt.verify(token, now()).is_some();
+        assert_eq!(verified(&by_hand(of_proofs, message)), is_proof, "{token_type:?}");
+        assert_eq!(verified(&by_hand(&key.encoding, message)), !is_proof, "{token_type:?}");
+    }
+    // An older secret verifies, and a removed one does not.
+    let with = |secrets: &[Secret]| super::tests::jwt(&[SigningKey::derived_hs256()], secrets);
+    let by_older = with(&secrets[1..]).sign_action(statement());
+    assert!(jwt.verify_action(&by_older).is_ok());
+    assert_eq!(with(&secrets[..1]).verify_action(&by_older), Err(NoAction::Invalid));
+}
+
+#[test]
+fn of_a_private_key_only_the_type_separates_action_proofs() {
+    for signing in [SigningKey::ed25519_pem(ed25519([9; 32])), SigningKey::rs256_pem(rsa())] {
+        let jwt = jwt(&[signing], &[Secret::generate()]);
+        let proof = jwt.sign_action(statement());
+        assert!(jwt.verify_action(&proof).is_ok());
+        assert!(jwt.verify(&proof, now()).is_none() && jwt.verify_session(&proof, now()).is_none());
+        let (_, rest) = proof.split_once('.').expect("three parts");
+        for token_type in TokenType::ALL {
+            let token = jwt.sign(token_type, &claims());
+            assert_eq!(jwt.verify_action(&token), Err(NoAction::Invalid), "{token_type:?}");
+            let swapped = format!("{}.{rest}", jwt.keys[0].header(token_type));
+            let is_proof = token_type == TokenType::ActionProof;
+            assert_eq!(jwt.verify_action(&swapped).is_ok(), is_proof, "{token_type:?}");
+        }
+    }
+}
