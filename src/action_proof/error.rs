@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::page::InvalidPage;
 use crate::base::problem::{problem, proof_challenge};
 use crate::base::transaction::{Fault, may_fault};
 use crate::identity::AuthError;
@@ -69,6 +70,9 @@ pub enum ActionProofError {
     /// The session does not have a permission that the proof was to name.
     #[error("this session does not have a permission that the action proof was to name")]
     MoreRights,
+    /// The text is not the `next` of a page.
+    #[error(transparent)]
+    InvalidPage(#[from] InvalidPage),
     /// The name of the action, the resource, the text, the scope or the lifetime is not one that a proof can have.
     #[error("{0}")]
     InvalidProof(&'static str),
@@ -108,6 +112,7 @@ problem! {
         Self::TooSoon { .. } => TOO_MANY_REQUESTS, "too_soon";
         Self::UnknownAction => UNPROCESSABLE_ENTITY, "unknown_action";
         Self::MoreRights => FORBIDDEN, "denied";
+        Self::InvalidPage(_) => UNPROCESSABLE_ENTITY, "invalid_page";
         Self::InvalidProof(_) => UNPROCESSABLE_ENTITY, "invalid_action_proof";
         Self::Misconfigured(_) => INTERNAL_SERVER_ERROR, "misconfigured";
     }

@@ -35,8 +35,11 @@
 //!     Ok(issued.token().to_owned())
 //! }
 //!
-//! // `.route_layer(auth.require_action_proof("pay").on_path("invoice"))`, and outside of it the guard that
-//! // decides who may pay: `.route_layer(auth.require(invoice::Pay).on_path("invoice"))`.
+//! // Its route in `auth.router()` has this access. The outer guard decides who may pay:
+//! // auth.require_action_proof("pay").on_path("invoice").behind(auth.require(invoice::Pay).on_path("invoice"))
+//! //
+//! // In a plain axum router: `.route_layer(auth.require_action_proof("pay").on_path("invoice"))`, and after it
+//! // `.route_layer(auth.require(invoice::Pay).on_path("invoice"))`.
 //! async fn pay(
 //!     auth: Portcullis,
 //!     client: ClientInfo,
@@ -65,10 +68,25 @@
 //! - Its permissions and its scope narrow what it is for. The account must have each permission when the proof
 //!   is made, within the ceiling of the session. [`Expected::permission`] and [`Expected::scope`] refuse a proof that does not name them.
 //! - The guard does not use the proof up, because only your handler has the transaction. A handler that does
-//!   not spend the proof can be called with it again.
+//!   not spend the proof can be called with it again. The finding `action_proof_not_spent` reports it.
+//! - A `SpentProof` has no type for its action. Actions are names that your configuration or your pages may
+//!   bring, and the guard has compared the name. A function that does one action asks
+//!   [`is_about`](SpentProof::is_about).
 //! - A session that is limited by a ceiling can consent too. The guards of the route decide what it may do.
-//! - A resource is compared as a whole. There is no way to accept a part of it: put the details into the
-//!   [`Payload`].
+//! - A resource is compared as a whole. Put the details into the [`Payload`], and the id alone into the
+//!   resource. If you must accept one word of a longer resource, see
+//!   [`danger_accept_component`](Expected::danger_accept_component).
+//!
+//! # Several requests under one consent
+//! Some consents are not to one change, but to looking at something for a while, such as the salaries of a
+//! department. For them the guard has [`for_reading`](RequireActionProof::for_reading), and a handler of your
+//! own has [`check_open`](ActionProofs::check_open). They return an [`OpenConsent`], which is another type and
+//! cannot be used up. So nothing that happens once can depend on it.
+//!
+//! Such a check costs one statement, because the request has already shown that its session and its account
+//! count. `config.action_proof.remember_open` saves this statement too, for a short time that you choose. Then a
+//! proof that was used up or taken back on another node counts as open for at most that time. It is off by
+//! default. [`verify`](ActionProofs::verify) and [`spend`](VerifiedProof::spend) never use what was remembered.
 //!
 //! # Routes
 //! [`routes`] mounts them. You say for which actions proofs are issued there.
@@ -76,16 +94,22 @@
 //! | route | what |
 //! |---|---|
 //! | `POST /action-proofs` | consents to an action: `action`, `resource`, `fields` (a list of names and values), `scope`, `permissions`. The answer has `action_proof`, `id`, `expires_at` and the text `agreed_to` |
-//! | `GET /action-proofs` | lists the open proofs of the account |
+//! | `GET /action-proofs` | lists the open proofs of the account, 100 at a time; `?after=` with the `next` of the answer continues |
 //! | `DELETE /action-proofs/{id}` | takes one back |
 //!
 //! # Configuration
-//! A proof is valid for 10 minutes. [`lifetime`](IssueProof::lifetime) changes this for one proof, up to two
-//! hours. How recent the factor must be: `session.recent_factor`.
+//! [`ActionProofConfig`](crate::config::ActionProofConfig). A proof is valid for 10 minutes.
+//! [`lifetime`](IssueProof::lifetime) changes this for one proof, up to two hours. A sign-in has at most 50 open
+//! proofs; one more ends the oldest. How recent the factor must be: `session.recent_factor`.
+//!
+//! Proofs are signed with keys of their own, which are derived from the secrets of the service
+//! (`keys.secrets`). So no other token of the service can become a proof. If you configure a private key
+//! (`keys.signing`), the same key signs sessions and proofs, and the type in the signed header separates them.
+//! There is no other key: without a secret, the service does not start.
 //!
 //! # Events
 //! `action_proof_issued`, with the text to which the person agreed; `action_proof_spent`;
-//! `action_proof_revoked`.
+//! `action_proof_revoked`. The detail of each begins with the id of the proof.
 //!
 //! # Error codes
 //! `action_proof_required` (401), with `action` and `resource`; `action_proof_invalid`,
@@ -93,7 +117,7 @@
 //! `action_proof_of_other_payload`, `action_proof_of_other_scope`, `action_proof_lacks_permission`,
 //! `action_proof_of_other_session`, `action_proof_stale`, `action_proof_from_the_future`, `action_proof_ended`
 //! (403); `action_proof_used` (409); `action_proof_not_found` (404); `unknown_action`,
-//! `invalid_action_proof` (422); `denied` (403); `too_soon` (429); `insufficient_user_authentication` (401).
+//! `invalid_action_proof`, `invalid_page` (422); `denied` (403); `too_soon` (429); `insufficient_user_authentication` (401).
 //!
 //! # Standard
 //! RFC 7519 and RFC 8725 for the token. OWASP Transaction Authorization Cheat Sheet. The error
@@ -108,15 +132,20 @@ use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::jwt::{ActionStatement, MAX_TOKEN_BYTES};
+use crate::base::page::Page;
 use crate::base::transaction::{Db, OpenTransaction, transaction};
+use crate::config::action_proof::LONGEST_LIFETIME;
 use crate::guard::Requirement;
 use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, AuthError, Identity, owner};
+use crate::one_time::store::OpenOfAccount;
 use crate::one_time::{self, Answer, Start, store as one_time_store};
 use crate::outstanding::{ApplicationPurpose, Kind};
+use crate::session::store as session_store;
 
 mod error;
 mod guard;
+mod open;
 mod payload;
 #[cfg(feature = "routes")]
 mod routes;
@@ -125,24 +154,20 @@ mod verify;
 pub use crate::base::id::ChallengeId as ActionProofId;
 pub use error::ActionProofError;
 pub use guard::{HEADER, RequireActionProof, RequireActionProofService};
+pub use open::{OpenConsent, Recheck};
 pub use payload::Payload;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 pub use verify::{Expected, SpentProof, VerifiedProof};
 
-/// For how long a proof is valid, unless the application says otherwise.
-const LIFETIME: Duration = Duration::from_secs(10 * 60);
-
-/// The longest lifetime of a proof.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
-
 /// How soon the same consent may be given again.
 const COOL_DOWN: Duration = Duration::from_secs(1);
 
-/// The lengths of what a proof names, in bytes. Action and resource share a column of 255 bytes.
-const LONGEST_RESOURCE: usize = 200;
+/// The lengths of what a proof names, in bytes. The id of the proof, the action, the resource and the text
+/// share a column of 255 bytes. The id has 36, and there is a blank after it.
+const LONGEST_TEXT: usize = 255 - 37;
+const LONGEST_RESOURCE: usize = 160;
 const LONGEST_SCOPE: usize = 256;
-const LONGEST_TEXT: usize = 250;
 const MOST_PERMISSIONS: usize = 16;
 
 /// Issues, checks and ends action proofs. See the [module page](self).
@@ -198,6 +223,16 @@ pub struct OpenProof {
     pub expires_at: Timestamp,
 }
 
+/// A page of open proofs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenProofs {
+    /// The proofs, the newest first.
+    pub proofs: Vec<OpenProof>,
+    /// Where the next page begins, see [`Page::after`]. `None` if this is the last one.
+    pub next: Option<String>,
+}
+
 impl<'a> ActionProofs<'a> {
     /// Does everything in a transaction of the caller.
     pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
@@ -218,30 +253,42 @@ impl<'a> ActionProofs<'a> {
             permissions: Vec::new(),
             payload: None,
             agreed_to: None,
-            lifetime: LIFETIME,
+            lifetime: self.auth.context().config.action_proof.lifetime,
         }
     }
 
-    /// Returns the open proofs of an account, of all its sessions, the newest first: at most 100. One whose
-    /// session has ended is listed until its time is over, and counts no more.
+    /// Returns the open proofs of an account, of all its sign-ins that go on, the newest first.
     ///
     /// # Errors
-    /// An outage.
+    /// [`ActionProofError::InvalidPage`] for a place that no page has returned; an outage.
     pub async fn open(
         &self,
         owner: &AccountOwner<owner::Sessions>,
-    ) -> Result<Vec<OpenProof>, ActionProofError> {
-        let (executor, now) = (self.db.executor(), self.auth.context().now());
+        page: Page,
+    ) -> Result<OpenProofs, ActionProofError> {
+        let context = self.auth.context();
+        let (executor, now, account) = (self.db.executor(), context.now(), owner.account().id());
+        let verified = context.config.login.require_verified;
         let kind = Kind::ActionProof.name();
-        let rows = one_time_store::open_of_account(&executor, owner.account().id(), &kind, now);
-        let rows = self.db.read(rows).await?;
-        let open = rows.into_iter().map(|row| OpenProof {
+        let which = OpenOfAccount {
+            account,
+            purpose: &kind,
+            sessions: session_store::live_sign_ins(account, now, verified),
+            after: page.place()?,
+            // One more than a page shows whether there is another page.
+            most: page.limit() + 1,
+        };
+        let rows = self.db.read(one_time_store::open_of_account(&executor, which, now)).await?;
+        let more = rows.len() > page.limit();
+        let open = rows.into_iter().take(page.limit()).map(|row| OpenProof {
             id: row.id,
             about: row.target.unwrap_or_default(),
             created_at: row.created_at,
             expires_at: row.expires_at,
         });
-        Ok(open.collect())
+        let proofs: Vec<_> = open.collect();
+        let next = proofs.last().filter(|_| more).map(|last| last.id.to_string());
+        Ok(OpenProofs { proofs, next })
     }
 
     /// Takes back a proof of an account, of any of its sessions, that was not used yet.
@@ -264,14 +311,16 @@ impl<'a> ActionProofs<'a> {
             if !one_time_store::end_one(txn, id, account, &kind, now).await? {
                 return Err(ActionProofError::NotFound);
             }
-            audit_log::record(txn, &event.clone().detail(about)).await?;
+            audit_log::record(txn, &event.clone().detail(format!("{id} {about}"))).await?;
             Ok(())
-        })
+        })?;
+        self.forget(id);
+        Ok(())
     }
 }
 
 impl<'a> IssueProof<'a> {
-    /// Says what the action is about, such as the id of an invoice: at most 200 bytes.
+    /// Says what the action is about, such as the id of an invoice: at most 160 bytes.
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
         self.resource = Some(resource.into());
         self
@@ -284,7 +333,7 @@ impl<'a> IssueProof<'a> {
     }
 
     /// Says which text the person has read and agreed to. The event records it after the action and the
-    /// resource. All three have at most 250 bytes together.
+    /// resource. All three have at most 218 bytes together.
     pub fn agreed_to(mut self, text: impl Into<String>) -> Self {
         self.agreed_to = Some(text.into());
         self
@@ -302,13 +351,15 @@ impl<'a> IssueProof<'a> {
         self
     }
 
-    /// Sets how long the proof is valid: at least one second and at most two hours. Default: ten minutes.
+    /// Sets how long the proof is valid: at least one second and at most two hours. Default:
+    /// `config.action_proof.lifetime`, which is ten minutes.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// Issues the proof. It replaces an open one of the same sign-in about the same action and resource.
+    /// Issues the proof. It replaces an open one of the same sign-in about the same action and resource, and
+    /// the oldest ones above `config.action_proof.max_per_sign_in`.
     ///
     /// # Errors
     /// [`ActionProofError::Auth`] if the factor of the session is too old, or a step-up has replaced it;
@@ -328,16 +379,18 @@ impl<'a> IssueProof<'a> {
             None => about.clone(),
         };
         if agreed_to.len() > LONGEST_TEXT {
-            let text = "the action, the resource and the text have at most 250 bytes together";
+            let text = "the action, the resource and the text have at most 218 bytes together";
             return Err(ActionProofError::InvalidProof(text));
         }
         let event = Event::new(EventKind::ActionProofIssued, now).account(account);
-        let event = event.session(session.id()).from_client(client).detail(agreed_to.clone());
+        let event = event.session(session.id()).from_client(client);
+        let sign_in = session.lineage_id().as_uuid().into();
+        let others = u64::from(context.config.action_proof.max_per_sign_in).saturating_sub(1);
         let start = Start {
             kind: &Kind::ActionProof,
             account_id: Some(account),
             // A second consent after a step-up replaces the first one, so it is not the id of the session.
-            session_id: Some(session.lineage_id().as_uuid().into()),
+            session_id: Some(sign_in),
             target: Some(&about),
             data: None,
             binding: None,
@@ -348,8 +401,12 @@ impl<'a> IssueProof<'a> {
         };
         let expires_at = now.plus(self.lifetime);
         transaction!(self.db, |txn| {
+            // Parallel consents of one account wait here, so that none is above the limit.
+            session_store::lock_account(txn, account).await?;
             let started = one_time::start(txn, context, &start).await?;
             let started = started.ok_or(ActionProofError::TooSoon { retry_after: COOL_DOWN })?;
+            let kind = Kind::ActionProof.name();
+            one_time_store::end_above(txn, &kind, sign_in, started.id, others, now).await?;
             let token = context.jwt.sign_action(ActionStatement {
                 account,
                 session: session.id(),
@@ -367,7 +424,8 @@ impl<'a> IssueProof<'a> {
                 let text = "the permissions of the proof are too long together";
                 return Err(ActionProofError::InvalidProof(text));
             }
-            audit_log::record(txn, &event).await?;
+            let recorded = event.clone().detail(format!("{} {agreed_to}", started.id));
+            audit_log::record(txn, &recorded).await?;
             Ok(IssuedProof { id: started.id, token, expires_at, agreed_to: agreed_to.clone() })
         })
     }
@@ -386,7 +444,7 @@ impl<'a> IssueProof<'a> {
         // PostgreSQL does not accept a NUL byte in a text.
         let fits = |text: &str, most| (1..=most).contains(&text.len()) && !text.contains('\0');
         if !self.resource.as_deref().is_none_or(|text| fits(text, LONGEST_RESOURCE)) {
-            return invalid("a resource has 1 to 200 bytes and no NUL");
+            return invalid("a resource has 1 to 160 bytes and no NUL");
         }
         if !self.scope.as_deref().is_none_or(|text| fits(text, LONGEST_SCOPE)) {
             return invalid("the scopes have 1 to 256 bytes and no NUL");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{ActionProofError, Payload};
 use crate::base::client::ClientInfo;
+use crate::base::page::Page;
 use crate::base::problem::Rejection;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
@@ -62,7 +63,9 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
                     "too_soon",
                     "unknown_action",
                 ]),
-            row(Method::GET, "/action-proofs", list).by(owner),
+            row(Method::GET, "/action-proofs", list)
+                .by(owner)
+                .refuses(&["invalid_body", "invalid_page"]),
             row(Method::DELETE, "/action-proofs/{id}", revoke)
                 .by(owner)
                 .answers(&[StatusCode::NO_CONTENT])
@@ -123,12 +126,21 @@ async fn issue(
     Ok((StatusCode::CREATED, route::json(&body)).into_response())
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Search {
+    after: Option<String>,
+}
+
 async fn list(
     State(auth): State<Portcullis>,
     owner: AccountOwner<owner::Sessions>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Rejection> {
-    let open = auth.action_proofs().open(&owner).await?;
+    let search: Search = route::query(query.as_deref())?;
+    let open = auth.action_proofs().open(&owner, Page::from(search.after)).await?;
     let listed: Vec<Value> = open
+        .proofs
         .iter()
         .map(|one| {
             json!({
@@ -139,7 +151,11 @@ async fn list(
             })
         })
         .collect();
-    Ok(route::json(&json!({ "action_proofs": listed })))
+    let mut body = json!({ "action_proofs": listed });
+    if let Some(next) = open.next {
+        body["next"] = next.into();
+    }
+    Ok(route::json(&body))
 }
 
 async fn revoke(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr};
@@ -19,7 +20,7 @@ use crate::identity::Identity;
 use crate::identity::resolver::Resolver;
 use crate::one_time::{self, Challenge};
 use crate::outstanding::Kind;
-use crate::permission::{Grants, Permission, PermissionSet};
+use crate::permission::{GrantError, Grants, Group, Permission, PermissionSet};
 use crate::session::store as session_store;
 
 /// How far the clocks of two nodes may differ, in seconds.
@@ -31,11 +32,33 @@ const LEEWAY_SECS: i64 = 30;
 pub struct Expected<'a> {
     action: &'a str,
     of: Option<(AccountId, LineageId)>,
-    resource: Option<&'a str>,
+    resource: Resource<'a>,
     payload: Option<&'a Payload>,
     scope: Option<&'a str>,
     permissions: Vec<&'a str>,
     max_age: Option<Duration>,
+}
+
+/// What the resource of a proof must be.
+#[derive(Debug, Clone, Copy)]
+enum Resource<'a> {
+    None,
+    Whole(&'a str),
+    Component(&'a str),
+}
+
+impl Resource<'_> {
+    fn is_met_by(self, consented: Option<&str>) -> bool {
+        match self {
+            Self::None => consented.is_none(),
+            Self::Whole(resource) => consented == Some(resource),
+            // A word is never empty, and a text with a blank is no word.
+            Self::Component(word) => {
+                !word.is_empty()
+                    && consented.is_some_and(|all| all.split(' ').any(|one| one == word))
+            }
+        }
+    }
 }
 
 impl<'a> Expected<'a> {
@@ -44,7 +67,7 @@ impl<'a> Expected<'a> {
         Self {
             action,
             of: None,
-            resource: None,
+            resource: Resource::None,
             payload: None,
             scope: None,
             permissions: Vec::new(),
@@ -61,7 +84,19 @@ impl<'a> Expected<'a> {
 
     /// About this resource. The texts must be equal: `10` is not `100`.
     pub fn resource(mut self, resource: &'a str) -> Self {
-        self.resource = Some(resource);
+        self.resource = Resource::Whole(resource);
+        self
+    }
+
+    /// About a resource of which this is one word, instead of the whole. Words are separated by single blanks:
+    /// a proof of the action about `ABC123 express` is accepted for `ABC123`, and for `express` too. `ABC`
+    /// and the empty text are no words of it. The action must be equal in any case.
+    ///
+    /// The person has consented to more than you compare, so you must know what each word means, and that no
+    /// part of a resource comes from a stranger. You never need this if the details are in a
+    /// [`Payload`]: let the resource be the id alone.
+    pub fn danger_accept_component(mut self, word: &'a str) -> Self {
+        self.resource = Resource::Component(word);
         self
     }
 
@@ -102,11 +137,12 @@ pub struct VerifiedProof {
     account: Account,
     grants: Arc<Grants>,
     compared: bool,
+    /// Shared with the guard, which reports a handler that answers without using the proof up.
+    spent: Arc<AtomicBool>,
 }
 
 /// A proof that was used up by this call. It has no other constructor, so a function that takes one cannot be
-/// called without a proof. It may be of any action, so compare [`action`](VerifiedProof::action) and
-/// [`resource`](VerifiedProof::resource). In your transaction, it counts only if that commits.
+/// called without a proof. It may be of any action, so compare with [`is_about`](Self::is_about). In your transaction, it counts only if that commits.
 ///
 /// ```compile_fail
 /// use portcullis::action_proof::{SpentProof, VerifiedProof};
@@ -133,23 +169,9 @@ impl ActionProofs<'_> {
         token: &str,
         expected: &Expected<'_>,
     ) -> Result<VerifiedProof, ActionProofError> {
-        let context = self.auth.context();
-        let claims = context.jwt.verify_action(token).map_err(|no| match no {
-            NoAction::Invalid => ActionProofError::Invalid,
-            NoAction::OtherService => ActionProofError::OtherService,
-        })?;
-        let now = context.now();
-        check(&claims, expected, now.as_secs())?;
-        let executor = self.db.executor();
-        let row = self.db.read(one_time::find(&executor, &Kind::ActionProof, claims.jti)).await?;
-        let row = row.filter(|row| row.account_id() == Some(claims.sub));
-        let row = row.ok_or(ActionProofError::Ended)?;
-        if row.is_used() {
-            return Err(ActionProofError::Used);
-        }
-        if !row.is_open(now) {
-            return Err(ActionProofError::Ended);
-        }
+        let claims = self.read(token, expected)?;
+        let row = self.open_row(&claims).await?;
+        let (context, executor) = (self.auth.context(), self.db.executor());
         if !self.db.read(goes_on(self.auth, &executor, &claims)).await? {
             return Err(ActionProofError::Ended);
         }
@@ -157,7 +179,41 @@ impl ActionProofs<'_> {
         let found = Box::pin(resolver.account_in(self.db, context, claims.sub)).await?;
         let (account, grants) = found.ok_or(ActionProofError::Ended)?;
         let compared = claims.payload.is_none() || expected.payload.is_some();
-        Ok(VerifiedProof { auth: self.auth.clone(), claims, row, account, grants, compared })
+        let spent = Arc::default();
+        Ok(VerifiedProof { auth: self.auth.clone(), claims, row, account, grants, compared, spent })
+    }
+
+    /// Returns what a token says, if it is as expected. This needs no statement.
+    pub(super) fn read(
+        &self,
+        token: &str,
+        expected: &Expected<'_>,
+    ) -> Result<ActionClaims, ActionProofError> {
+        let context = self.auth.context();
+        let claims = context.jwt.verify_action(token).map_err(|no| match no {
+            NoAction::Invalid => ActionProofError::Invalid,
+            NoAction::OtherService => ActionProofError::OtherService,
+        })?;
+        check(&claims, expected, context.now().as_secs())?;
+        Ok(claims)
+    }
+
+    /// Returns the row of a proof, if it was not used up, taken back or replaced.
+    pub(super) async fn open_row(
+        &self,
+        claims: &ActionClaims,
+    ) -> Result<Challenge, ActionProofError> {
+        let executor = self.db.executor();
+        let row = self.db.read(one_time::find(&executor, &Kind::ActionProof, claims.jti)).await?;
+        let row = row.filter(|row| row.account_id() == Some(claims.sub));
+        let row = row.ok_or(ActionProofError::Ended)?;
+        if row.is_used() {
+            return Err(ActionProofError::Used);
+        }
+        if !row.is_open(self.auth.context().now()) {
+            return Err(ActionProofError::Ended);
+        }
+        Ok(row)
     }
 }
 
@@ -166,7 +222,7 @@ fn check(claims: &ActionClaims, expected: &Expected<'_>, now: i64) -> Result<(),
     if claims.action != expected.action {
         return Err(ActionProofError::OtherAction);
     }
-    if claims.resource.as_deref() != expected.resource {
+    if !expected.resource.is_met_by(claims.resource.as_deref()) {
         return Err(ActionProofError::OtherResource);
     }
     if expected.of.is_some_and(|of| of != (claims.sub, claims.lin)) {
@@ -216,10 +272,19 @@ impl VerifiedProof {
         &self.account
     }
 
-    /// Returns the roles and permissions of the account, as they are now. The groups of an account are only a
-    /// way to get roles, so theirs are included. They are not limited by the ceiling of the session.
+    /// Returns the roles and permissions of the account, as they are now. Those of its groups are included.
+    /// They are not limited by the ceiling of the session.
     pub fn grants(&self) -> &Grants {
         &self.grants
+    }
+
+    /// Returns the groups of the account, as they are now. This costs one statement. Portcullis needs only
+    /// the roles of groups, so no other check reads their names.
+    ///
+    /// # Errors
+    /// An outage.
+    pub async fn groups(&self) -> Result<Vec<Group>, GrantError> {
+        self.auth.groups().of(self.claims.sub).await
     }
 
     /// Returns the session in which the person consented. A step-up may have replaced it since.
@@ -302,7 +367,8 @@ impl VerifiedProof {
         let now = self.auth.context().now();
         let claims = &self.claims;
         let event = Event::new(EventKind::ActionProofSpent, now).account(claims.sub);
-        let event = event.session(claims.sid).from_client(client).detail(named(claims));
+        let detail = format!("{} {}", claims.jti, named(claims));
+        let event = event.session(claims.sid).from_client(client).detail(detail);
         let spent = transaction!(db, |txn| {
             // The session may have ended while the handler worked.
             if !goes_on(&self.auth, txn, claims).await? {
@@ -323,7 +389,18 @@ impl VerifiedProof {
                 _ => ActionProofError::Ended,
             });
         }
+        self.spent.store(true, Ordering::Relaxed);
+        self.auth.action_proofs().forget(claims.jti);
         Ok(SpentProof { proof: self })
+    }
+
+    pub(super) fn auth(&self) -> &Portcullis {
+        &self.auth
+    }
+
+    /// Returns what becomes true when it, or a copy of it, is used up.
+    pub(super) fn spent(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.spent)
     }
 }
 
@@ -339,7 +416,7 @@ async fn goes_on<C: ConnectionTrait>(
 }
 
 /// The action and what it is about, for an event.
-pub(super) fn named(claims: &ActionClaims) -> String {
+fn named(claims: &ActionClaims) -> String {
     match &claims.resource {
         Some(resource) => format!("{} {resource}", claims.action),
         None => claims.action.clone(),
@@ -350,6 +427,12 @@ impl SpentProof {
     /// Returns what was proved.
     pub fn proof(&self) -> &VerifiedProof {
         &self.proof
+    }
+
+    /// True if the person consented to this action on this resource. A function that takes a `SpentProof`
+    /// and does one action compares here, before it does anything.
+    pub fn is_about(&self, action: &str, resource: Option<&str>) -> bool {
+        self.proof.action() == action && self.proof.resource() == resource
     }
 }
 

@@ -110,6 +110,7 @@ impl Config {
         self.check_factor(&mut check);
         self.check_account_recovery(&mut check);
         self.check_trusted_device(&mut check);
+        self.check_action_proof(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",

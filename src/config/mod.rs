@@ -15,6 +15,7 @@ use crate::base::rate::Quota;
 use crate::base::secret::Secret;
 
 pub mod account_recovery;
+pub mod action_proof;
 pub mod captcha;
 pub mod check;
 pub mod env;
@@ -25,6 +26,7 @@ pub mod totp;
 pub mod trusted_device;
 
 pub use account_recovery::AccountRecoveryConfig;
+pub use action_proof::ActionProofConfig;
 pub use captcha::CaptchaConfig;
 pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
@@ -82,6 +84,8 @@ pub struct Config {
     pub account_recovery: AccountRecoveryConfig,
     /// Devices that skip the second factor for some time.
     pub trusted_device: TrustedDeviceConfig,
+    /// Lifetime and number of action proofs.
+    pub action_proof: ActionProofConfig,
 }
 
 /// Secrets and signing keys.

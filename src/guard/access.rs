@@ -11,7 +11,7 @@ use crate::guard::decision::refused;
 use crate::guard::description::RouteDescription;
 use crate::guard::require::Require;
 use crate::guard::requirement::{Outcome, Requirement};
-use crate::guard::service::{Admit, Admitting, Guarded};
+use crate::guard::service::{Admit, Admitting, Guarded, Watch};
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::{AuthError, Identity};
 use crate::permission::typed::TypedPermission;
@@ -28,8 +28,28 @@ use crate::session::Stage;
 /// | a [`Requirement`] | an account that is signed in and meets it | [`Identity`] |
 /// | a permission declared with [`permissions!`](crate::permissions) | an account that has it | [`Allowed`](super::Allowed) |
 /// | a guard of [`Portcullis::require`](crate::Portcullis::require) | the same, on one instance: `auth.require(doc::Read).on_path("id")` | [`Identity`] |
+/// | a guard of [`Portcullis::require_action_proof`](crate::Portcullis::require_action_proof) | an account that is signed in and consented to the action; [`behind`](crate::action_proof::RequireActionProof::behind) adds who may do it | [`VerifiedProof`](crate::action_proof::VerifiedProof) |
 #[derive(Clone)]
-pub struct Access(pub(super) Kind);
+pub struct Access {
+    pub(super) kind: Kind,
+    /// What the route needs besides, once it is known who sent the request.
+    pub(super) further: Option<FurtherGuard>,
+}
+
+/// A guard inside of that which decides who may call a route.
+#[derive(Clone)]
+pub(crate) struct FurtherGuard {
+    guard: Arc<dyn Admit>,
+    /// What it needs, for tables.
+    text: Arc<str>,
+    parameter: Option<Arc<str>>,
+}
+
+impl FurtherGuard {
+    pub(crate) fn new(guard: impl Admit, text: String, parameter: Option<&str>) -> Self {
+        Self { guard: Arc::new(guard), text: text.into(), parameter: parameter.map(Into::into) }
+    }
+}
 
 #[derive(Clone)]
 pub(super) enum Kind {
@@ -76,14 +96,14 @@ impl Public {
 /// Anyone may call the route. A request without a session gets a visitor's (anonymous) session
 /// before the handler runs. The extractor for it is [`Visitor`](super::Visitor).
 pub fn visitor() -> Access {
-    Access(Kind::Session(SessionAccess::Visitor))
+    Access::of(Kind::Session(SessionAccess::Visitor))
 }
 
 /// Every session may call the route: a visitor's, an unfinished sign-in, or a full session.
 /// [`Caller`](super::Caller) says which one it is. A request without a session is answered with 401,
 /// or redirected to the login page, as [configured](crate::config::Unauthenticated).
 pub fn any_session() -> Access {
-    Access(Kind::Session(SessionAccess::Any))
+    Access::of(Kind::Session(SessionAccess::Any))
 }
 
 /// Only a session at this stage may call the route. For example, `stage(Stage::PendingSecondFactor)` is
@@ -93,30 +113,39 @@ pub fn any_session() -> Access {
 pub fn stage(stage: Stage) -> Access {
     match stage {
         Stage::Full => Requirement::signed_in().into(),
-        stage => Access(Kind::Session(SessionAccess::Stage(stage))),
+        stage => Access::of(Kind::Session(SessionAccess::Stage(stage))),
     }
 }
 
 impl Access {
+    pub(super) fn of(kind: Kind) -> Self {
+        Self { kind, further: None }
+    }
+
+    /// Returns the same with another guard inside of it.
+    pub(crate) fn with(self, further: FurtherGuard) -> Self {
+        Self { further: Some(further), ..self }
+    }
+
     /// True if anyone may call the route.
     pub fn is_public(&self) -> bool {
-        matches!(self.0, Kind::Public(_))
+        matches!(self.kind, Kind::Public(_)) && self.further.is_none()
     }
 
     /// True if it is a route of portcullis, which checks its caller itself.
     pub fn is_own(&self) -> bool {
-        matches!(self.0, Kind::Own(_))
+        matches!(self.kind, Kind::Own(_))
     }
 
     /// True if it was added with [`danger_unguarded`](super::GuardedRouter::danger_unguarded).
     pub fn is_unguarded(&self) -> bool {
-        matches!(self.0, Kind::Unguarded)
+        matches!(self.kind, Kind::Unguarded)
     }
 
     /// Returns what the guard requires of an account that is signed in. `None` if the route also
     /// accepts other callers, or if its guard is not known here.
     pub fn requirement(&self) -> Option<&Requirement> {
-        match &self.0 {
+        match &self.kind {
             Kind::Requires(require) => Some(require.requirement()),
             _ => None,
         }
@@ -124,15 +153,21 @@ impl Access {
 
     /// Returns the path parameter with the id for which the permission is required.
     pub fn parameter(&self) -> Option<&str> {
-        match &self.0 {
+        match &self.kind {
             Kind::Requires(require) => require.parameter(),
             _ => None,
         }
     }
 
+    /// Returns the path parameters that its guards read.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = &str> {
+        let further = self.further.as_ref().and_then(|further| further.parameter.as_deref());
+        self.parameter().into_iter().chain(further)
+    }
+
     /// Returns why its guard cannot decide, if so.
     pub(super) fn fault(&self) -> Option<String> {
-        match &self.0 {
+        match &self.kind {
             Kind::Requires(require) => require.fault(),
             _ => None,
         }
@@ -140,7 +175,7 @@ impl Access {
 
     /// Returns what the guard would decide, for a menu that asks before the request.
     pub(super) fn check(&self, who: Option<&Identity>) -> Outcome {
-        let met = match (&self.0, who) {
+        let met = match (&self.kind, who) {
             (Kind::Public(_) | Kind::Session(SessionAccess::Visitor), _) => true,
             (Kind::Session(SessionAccess::Any), who) => who.is_some(),
             (Kind::Requires(require), Some(identity)) => {
@@ -155,19 +190,19 @@ impl Access {
 
 impl From<Public> for Access {
     fn from(public: Public) -> Self {
-        Self(Kind::Public(public))
+        Self::of(Kind::Public(public))
     }
 }
 
 impl From<Requirement> for Access {
     fn from(requirement: Requirement) -> Self {
-        Self(Kind::Requires(Require::new(requirement)))
+        Self::of(Kind::Requires(Require::new(requirement)))
     }
 }
 
 impl From<Require> for Access {
     fn from(require: Require) -> Self {
-        Self(Kind::Requires(require))
+        Self::of(Kind::Requires(require))
     }
 }
 
@@ -181,7 +216,7 @@ impl<P: TypedPermission> From<P> for Access {
 /// Writes for example `public`, `any session`, `own: signed in`, `permission(doc:read)` or `permission(doc:read) on {id}`.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Public(Public { from_anywhere: false }) => f.write_str("public"),
             Kind::Public(Public { from_anywhere: true }) => f.write_str("public, from anywhere"),
             Kind::Session(SessionAccess::Visitor) => f.write_str("visitor"),
@@ -190,6 +225,10 @@ impl fmt::Display for Access {
             Kind::Requires(require) => write!(f, "{require}"),
             Kind::Own(description) => write!(f, "own: {}", description.caller),
             Kind::Unguarded => f.write_str("UNGUARDED"),
+        }?;
+        match &self.further {
+            Some(further) => write!(f, ", {}", further.text),
+            None => Ok(()),
         }
     }
 }
@@ -197,6 +236,30 @@ impl fmt::Display for Access {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Access({self})")
+    }
+}
+
+impl fmt::Debug for FurtherGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FurtherGuard({})", self.text)
+    }
+}
+
+impl Admit for FurtherGuard {
+    fn admit<'a>(&'a self, parts: &'a mut Parts) -> Admitting<'a> {
+        self.guard.admit(parts)
+    }
+
+    fn watch(&self, parts: &Parts) -> Option<Watch> {
+        self.guard.watch(parts)
+    }
+}
+
+impl<S> Layer<S> for FurtherGuard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded::new(inner, self.clone())
     }
 }
 

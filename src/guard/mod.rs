@@ -12,12 +12,13 @@
 //! [page with examples](crate::guide::guards).
 
 #[cfg(feature = "routes")]
-mod access;
+pub(crate) mod access;
 pub(crate) mod caller;
 pub(crate) mod decision;
 #[cfg(feature = "routes")]
 pub(crate) mod description;
 pub(crate) mod extract;
+pub(crate) mod instance;
 #[cfg(feature = "routes")]
 mod not_found;
 pub(crate) mod require;

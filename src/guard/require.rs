@@ -8,6 +8,7 @@ use tower_layer::Layer;
 
 use crate::base::problem::Rejection;
 use crate::guard::decision::{decide, signed_in};
+use crate::guard::instance::{Instance, misconfigured};
 use crate::guard::requirement::Requirement;
 use crate::guard::service::{Admit, Admitting, Guarded};
 use crate::handle::Portcullis;
@@ -54,17 +55,6 @@ impl Portcullis {
     }
 }
 
-/// Finds the id of the instance that a request is about.
-type FindId = dyn Fn(&Parts) -> Option<String> + Send + Sync;
-
-#[derive(Clone)]
-enum Instance {
-    Whole,
-    #[cfg(feature = "routes")]
-    Path(Arc<str>),
-    Custom(Arc<FindId>),
-}
-
 /// A guard, see [`Portcullis::require`].
 #[derive(Clone)]
 #[must_use = "a guard protects nothing until it is added as a layer"]
@@ -86,21 +76,13 @@ impl Require {
     /// Returns the path parameter that [`on_path`](Self::on_path) was given.
     #[cfg(feature = "routes")]
     pub(crate) fn parameter(&self) -> Option<&str> {
-        match &self.instance {
-            Instance::Path(name) => Some(name),
-            Instance::Whole | Instance::Custom(_) => None,
-        }
+        self.instance.parameter()
     }
 
     /// Returns why the requirement cannot be checked on one instance, if the guard would do that.
     /// Such a guard is a bug in the application.
     pub(crate) fn fault(&self) -> Option<String> {
-        let place = match &self.instance {
-            Instance::Whole => return None,
-            #[cfg(feature = "routes")]
-            Instance::Path(name) => format!(".on_path({name:?})"),
-            Instance::Custom(_) => ".on(..)".to_owned(),
-        };
+        let place = self.instance.call()?;
         let what = self.requirement.not_on_an_instance()?;
         Some(format!(
             "`{}` with `{place}`: {what} cannot be limited to one instance; put it into a separate \
@@ -143,19 +125,10 @@ impl Require {
         let request_identity = RequestIdentity::of(&parts.extensions)?;
         // This comes first: a client that is not signed in must not learn which ids can exist.
         let identity = signed_in(&request_identity, parts).await?;
-        let id = match &self.instance {
-            Instance::Whole => {
-                let rule = &self.requirement;
-                return decide(&request_identity, parts, &identity, rule, rule);
-            }
-            #[cfg(feature = "routes")]
-            Instance::Path(name) => match path_parameter(parts, name).await {
-                Ok(id) => id,
-                Err(fault) => return Err(misconfigured(&request_identity, fault)),
-            },
-            Instance::Custom(find) => find(parts),
+        let Some(id) = self.instance.find(&request_identity, parts).await? else {
+            let rule = &self.requirement;
+            return decide(&request_identity, parts, &identity, rule, rule);
         };
-        let Some(id) = id else { return Err(AuthError::NoSuchInstance.into()) };
         let asked = match self.requirement.on(&id) {
             Ok(asked) => asked,
             Err(PermissionError::NotOnInstance { .. }) => {
@@ -176,51 +149,10 @@ impl Admit for Require {
     }
 }
 
-/// Refuses the request of a guard that cannot decide, and reports a finding to the operator.
-pub(crate) fn misconfigured(request_identity: &RequestIdentity, fault: String) -> Rejection {
-    request_identity.auth().report_finding("guard_misconfigured", &fault);
-    AuthError::Misconfigured(fault).into()
-}
-
-/// Returns a parameter of the path, or `None` if a parameter of the path is not UTF-8. An error
-/// says what is wrong with the route.
-#[cfg(feature = "routes")]
-pub(crate) async fn path_parameter(
-    parts: &mut Parts,
-    name: &str,
-) -> Result<Option<String>, String> {
-    use axum::extract::rejection::RawPathParamsRejection;
-    use axum::extract::{FromRequestParts, RawPathParams};
-
-    let params = match RawPathParams::from_request_parts(parts, &()).await {
-        Ok(params) => Some(params),
-        Err(RawPathParamsRejection::InvalidUtf8InPathParam(_)) => return Ok(None),
-        Err(_) => None,
-    };
-    let mut values = params.iter().flatten().filter(|(key, _)| *key == name);
-    match (values.next(), values.next()) {
-        (Some((_, value)), None) => Ok(Some(value.to_owned())),
-        // Nested routers may each have a parameter of this name. Nothing says which one is meant.
-        (Some(_), Some(_)) => Err(format!(
-            "`.on_path({name:?})`: the path has more than one parameter of this name; rename one, \
-             or choose with `.on(..)`"
-        )),
-        (None, _) => Err(format!(
-            "`.on_path({name:?})`: the route has no such parameter, or the guard is not on the \
-             route (use `route_layer`)"
-        )),
-    }
-}
-
 /// Writes the requirement and its instance: `permission(doc:read) on {id}`.
 impl fmt::Display for Require {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.instance {
-            Instance::Whole => write!(f, "{}", self.requirement),
-            #[cfg(feature = "routes")]
-            Instance::Path(name) => write!(f, "{} on {{{name}}}", self.requirement),
-            Instance::Custom(_) => write!(f, "{} on an instance", self.requirement),
-        }
+        write!(f, "{}{}", self.requirement, self.instance)
     }
 }
 

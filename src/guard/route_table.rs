@@ -43,7 +43,7 @@ impl GuardedRoute {
 
     /// Returns what it takes and answers, if it is a route of portcullis.
     pub fn description(&self) -> Option<&RouteDescription> {
-        match &self.access.0 {
+        match &self.access.kind {
             Kind::Own(description) => Some(description),
             _ => None,
         }

@@ -211,7 +211,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         for (path, description) in described {
             // Every other method is answered with 405.
             let methods = Methods::Only(vec![description.method.clone()]);
-            self.note(methods, &nested(prefix, &path), Access(Kind::Own(description)));
+            self.note(methods, &nested(prefix, &path), Access::of(Kind::Own(description)));
         }
         self.router = match prefix {
             "/" => self.router.merge(routes),
@@ -230,7 +230,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
         let listed = routes_of(&router).map(|listed| {
             listed.into_iter().map(|(shape, path)| (shape.methods(), path)).collect()
         });
-        self.note_all(prefix, listed, &Access(Kind::Unguarded));
+        self.note_all(prefix, listed, &Access::of(Kind::Unguarded));
         self.router = self.router.nest(prefix, router);
         self
     }
@@ -274,7 +274,7 @@ impl<S: Clone + Send + Sync + 'static> GuardedRouter<S> {
             if let Some(fault) = access.fault() {
                 panic!("the route `{methods} {path}`: {fault}");
             }
-            if let Some(asked) = access.parameter() {
+            for asked in access.parameters() {
                 let count = parameters(path).filter(|name| *name == asked).count();
                 assert!(
                     count > 0,
@@ -343,7 +343,12 @@ fn guarded<S: Clone + Send + Sync + 'static>(
 ) -> MethodRouter<S> {
     #[cfg(feature = "test-util")]
     let methods = wrap(methods, shape, axum::middleware::from_fn(crate::guard::stop::stop));
-    match &access.0 {
+    // It is inside: a stranger must not learn what the route needs besides.
+    let methods = match &access.further {
+        Some(further) => wrap(methods, shape, further.clone()),
+        None => methods,
+    };
+    match &access.kind {
         Kind::Requires(require) => wrap(methods, shape, require.clone()),
         Kind::Session(session) => wrap(methods, shape, *session),
         Kind::Public(public) if public.from_anywhere => methods,

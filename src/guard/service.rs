@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use axum_core::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tower_service::Service;
 
 use crate::base::problem::Rejection;
@@ -19,7 +19,14 @@ use crate::base::problem::Rejection;
 /// it finds into the extensions of the request. An error is the answer.
 pub(crate) trait Admit: fmt::Debug + Send + Sync + 'static {
     fn admit<'a>(&'a self, parts: &'a mut Parts) -> Admitting<'a>;
+
+    /// Returns what looks at the status of the answer, for a request that was let through.
+    fn watch(&self, _: &Parts) -> Option<Watch> {
+        None
+    }
 }
+
+pub(crate) type Watch = Box<dyn FnOnce(StatusCode) + Send>;
 
 pub(crate) type Admitting<'a> = Pin<Box<dyn Future<Output = Result<(), Rejection>> + Send + 'a>>;
 
@@ -64,7 +71,11 @@ where
             if let Err(rejection) = guard.admit(&mut parts).await {
                 return Ok(rejection.response());
             }
+            let watch = guard.watch(&parts);
             let response = inner.call(Request::from_parts(parts, body)).await?;
+            if let Some(watch) = watch {
+                watch(response.status());
+            }
             Ok(response.map(Body::new))
         })
     }

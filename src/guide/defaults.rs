@@ -222,6 +222,16 @@
 //! | roles that require a factor | forbid trusted devices | a service that requires a factor wants it at each sign-in. [`allow_trusted_devices`](crate::permission::Roles::allow_trusted_devices) changes this for a role |
 //! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
 //!
+//! # Action proofs
+//!
+//! | setting | default | reason |
+//! |---|---|---|
+//! | `action_proof.lifetime` | 10 min, at most two hours | a person reads the page again, and the request comes at once. A consent that is hours old is not one to this action any more |
+//! | `action_proof.max_per_sign_in` | 50 | nobody has so many open questions. One more ends the oldest one: the newest button that a person presses works, and a page that asks for proofs and never uses them locks nobody out. The ended proof is answered with `action_proof_ended`, and the page asks again |
+//! | `action_proof.remember_open` | 0, at most a minute | a check that an [`OpenConsent`](crate::action_proof::OpenConsent) is still open costs one statement. With a longer time, a proof that was taken back counts for as long in such a check, which uses nothing up |
+//! | the same consent again | after 1 s | a double click makes one proof; not configurable |
+//! | difference of clocks | 30 s | as for sessions; not configurable |
+//!
 //! # Recovery by an administrator
 //!
 //! | setting | default | reason |

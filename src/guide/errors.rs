@@ -199,7 +199,7 @@
 //! | `invalid_resource` | 422 | the domain or id of a resource is empty, too long, or contains permission syntax |
 //! | `invalid_permission` | 422 | A permission of the role is invalid, or the role has too many. With `POST /session/may`: the text of a question is not a permission, or its id is not possible; `question` is its index |
 //! | `too_many_questions` | 422 | more than 64 questions at once |
-//! | `invalid_page` | 422 | the position in a list of holders or members is not the `next` of a page |
+//! | `invalid_page` | 422 | the position in a list is not the `next` of a page |
 //! | `invalid_recipient` | 422 | `outbox().send(..)`: the recipient is not one plain mail address or phone number |
 //! | `idle_too_short` | 422 | the idle time of a role is less than three times `session.replay_after` |
 //! | `unknown_level` | 422 | this level is not configured for this kind of resource |

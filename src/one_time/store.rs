@@ -1,7 +1,7 @@
 //! Queries on challenges. Every change is one conditional UPDATE, and the number of changed rows
 //! tells whether it happened. So of two requests with the same code, only one succeeds.
 
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, SelectStatement};
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr,
     EntityTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany,
@@ -170,24 +170,71 @@ pub(crate) async fn give_to<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Returns the open challenges of an account and purpose, the newest first.
+/// Which open challenges of an account to return.
+pub(crate) struct OpenOfAccount<'a> {
+    pub(crate) account: AccountId,
+    pub(crate) purpose: &'a str,
+    /// Selects the sessions of which one must be that of the challenge.
+    pub(crate) sessions: SelectStatement,
+    /// The last one of the page before.
+    pub(crate) after: Option<ChallengeId>,
+    pub(crate) most: usize,
+}
+
+/// Returns open challenges of an account and purpose, the newest first.
 pub(crate) async fn open_of_account<C: ConnectionTrait>(
     db: &C,
-    account: AccountId,
-    purpose: &str,
+    which: OpenOfAccount<'_>,
     now: Timestamp,
 ) -> Result<Vec<challenge::Model>, DbErr> {
-    challenge::Entity::find()
-        .filter(challenge::Column::AccountId.eq(account))
-        .filter(challenge::Column::Purpose.eq(purpose))
+    let mut query = challenge::Entity::find()
+        .filter(challenge::Column::AccountId.eq(which.account))
+        .filter(challenge::Column::Purpose.eq(which.purpose))
         .filter(challenge::Column::UsedAt.is_null())
         .filter(challenge::Column::SupersededAt.is_null())
         .filter(without_index(challenge::Column::ExpiresAt).gt(now))
-        .order_by_desc(challenge::Column::CreatedAt)
-        .limit(MOST_LISTED)
-        .all(db)
-        .await
+        .filter(challenge::Column::SessionId.in_subquery(which.sessions));
+    if let Some(after) = which.after {
+        query = query.filter(challenge::Column::Id.lt(after));
+    }
+    // Ids begin with the time of their creation.
+    query.order_by_desc(challenge::Column::Id).limit(which.most as u64).all(db).await
 }
+
+/// Ends the oldest open challenges of this session and purpose, so that `newest` and at most `most` others
+/// stay.
+pub(crate) async fn end_above<C: ConnectionTrait>(
+    db: &C,
+    purpose: &str,
+    session: SessionId,
+    newest: ChallengeId,
+    most: u64,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    let above: Vec<ChallengeId> = challenge::Entity::find()
+        .select_only()
+        .column(challenge::Column::Id)
+        .filter(challenge::Column::SessionId.eq(session))
+        .filter(challenge::Column::Purpose.eq(purpose))
+        .filter(challenge::Column::Id.ne(newest))
+        .filter(challenge::Column::UsedAt.is_null())
+        .filter(challenge::Column::SupersededAt.is_null())
+        .filter(without_index(challenge::Column::ExpiresAt).gt(now))
+        .order_by_desc(challenge::Column::Id)
+        .offset(most)
+        // MySQL accepts no offset without a limit.
+        .limit(MOST_ENDED)
+        .into_tuple()
+        .all(db)
+        .await?;
+    if !above.is_empty() {
+        superseding(now).filter(challenge::Column::Id.is_in(above)).exec(db).await?;
+    }
+    Ok(())
+}
+
+/// How many challenges one statement ends. There are more only after a limit was lowered.
+const MOST_ENDED: u64 = 1000;
 
 /// Ends one open challenge of an account and purpose. Returns false if there is none with this id.
 pub(crate) async fn end_one<C: ConnectionTrait>(
@@ -206,9 +253,6 @@ pub(crate) async fn end_one<C: ConnectionTrait>(
         .await?;
     Ok(updated.rows_affected > 0)
 }
-
-/// How many open challenges a list shows.
-const MOST_LISTED: u64 = 100;
 
 fn superseding(now: Timestamp) -> UpdateMany<challenge::Entity> {
     challenge::Entity::update_many()

@@ -124,6 +124,21 @@ pub(crate) fn live(now: Timestamp, require_verified: bool) -> Condition {
     standing(now, require_verified).add(Column::SuspiciousAt.is_null())
 }
 
+/// Selects the sign-ins of an account that have a full session that counts.
+pub(crate) fn live_sign_ins(
+    account: AccountId,
+    now: Timestamp,
+    require_verified: bool,
+) -> SelectStatement {
+    Query::select()
+        .column((Entity, Column::LineageId))
+        .from(Entity)
+        .cond_where(live(now, require_verified))
+        .and_where(Column::AccountId.eq(account))
+        .and_where(Column::Stage.eq(Stage::Full.number()))
+        .to_owned()
+}
+
 /// Returns true if this sign-in of an account has a full session that counts.
 pub(crate) async fn has_live<C: ConnectionTrait>(
     db: &C,

@@ -324,6 +324,7 @@ fn cell(row: &Row, answer: &TestAnswer) -> String {
         Some("denied") => "no".to_owned(),
         Some("insufficient_user_authentication") => "step up".to_owned(),
         Some("wrong_stage") => "stage".to_owned(),
+        Some("action_proof_required") => CONSENT.to_owned(),
         Some(_) if status == StatusCode::UNAUTHORIZED || status.is_redirection() => {
             "sign in".to_owned()
         }
@@ -348,12 +349,26 @@ no       403, with any factor
 step up  401 until a factor is proved, or proved again
 sign in  401 without a session, or until signed in
 stage    401 for a session at another stage
+";
 
+const LEGEND_OF_FACTORS: &str = "
 A fresh factor was passed just now. A stale factor was passed ten years ago.
+";
+
+/// The answer to a client that may call the route with a consent to its action. No client of the matrix has
+/// one.
+const CONSENT: &str = "consent";
+
+const LEGEND_OF_CONSENT: &str = "\
+consent  401 until the person consents to this one action
 ";
 
 fn write(rows: &[Row], columns: &[Column], others: &[GuardedRoute]) -> String {
     let mut text = LEGEND.to_owned();
+    if columns.iter().any(|column| column.cells.iter().any(|cell| cell == CONSENT)) {
+        text.push_str(LEGEND_OF_CONSENT);
+    }
+    text.push_str(LEGEND_OF_FACTORS);
     text.push('\n');
     let label_width = label(columns.len().saturating_sub(1)).len();
     for (at, column) in columns.iter().enumerate() {

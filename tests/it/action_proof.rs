@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use portcullis::action_proof::{
-    ActionProofError, Expected, IssuedProof, Payload, SpentProof, VerifiedProof,
+    ActionProofError, ActionProofId, Expected, IssuedProof, Payload, SpentProof, VerifiedProof,
 };
 use portcullis::base::clock::MockClock;
 use portcullis::permission::RoleDefinition;
@@ -22,6 +22,9 @@ use crate::support::call::{cookie_of, extracted};
 use crate::support::probe::{app, serve};
 use crate::support::{Browser, PASSWORD, Probe};
 use crate::totp::check;
+
+mod guard;
+mod open;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -54,10 +57,16 @@ fn name<T>(result: Result<T, ActionProofError>) -> String {
     error.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
 }
 
+/// The details of events, without the id of the proof with which each begins.
 async fn events(probe: &Probe, kind: &str) -> Vec<String> {
-    probe
-        .texts(&format!("SELECT detail FROM auth_event WHERE kind = '{kind}' ORDER BY at, id"))
-        .await
+    let query = format!("SELECT detail FROM auth_event WHERE kind = '{kind}' ORDER BY at, id");
+    let details = probe.texts(&query).await;
+    let about = details.iter().map(|detail| {
+        let (id, about) = detail.split_once(' ').expect("an id and a text");
+        assert!(id.parse::<ActionProofId>().is_ok(), "{detail}");
+        about.to_owned()
+    });
+    about.collect()
 }
 
 /// The bookings of the action, in a table of the application.
@@ -137,6 +146,16 @@ on_every_database! {
         assert_eq!((proof.account().id(), proof.session_id()), (alice.id(), session.session().id()));
         assert_eq!((proof.action(), proof.resource()), ("pay", Some("42")));
         assert_eq!(proof.grants().roles(), ["payer"]);
+        let (groups, cost) = probe.statements(proof.groups()).await;
+        assert_eq!((groups.expect("it answers").len(), cost), (0, 1));
+        for group in ["books", "staff"] {
+            probe.auth.groups().create(group).await.expect("it is created");
+            probe.auth.groups().join(group, alice.id()).await.expect("it joins");
+        }
+        let groups = proof.groups().await.expect("it answers");
+        let mut groups: Vec<_> = groups.into_iter().map(|group| group.name).collect();
+        groups.sort();
+        assert_eq!(groups, ["books", "staff"]);
         assert!(proof.is_of(&session) && proof.is_from(alice.id(), proof.issuer()));
         assert!(!proof.is_from(alice.id(), "https://elsewhere.example"));
         let bob = probe.register("bob").await;
@@ -148,6 +167,13 @@ on_every_database! {
         let copy = proof.clone();
         let spent = proof.spend(&client).await.expect("it is used up");
         assert_eq!(spent.proof().id(), issued.id());
+        assert!(spent.is_about("pay", Some("42")));
+        for (action, resource) in [("pay", None), ("pay", Some("4")), ("pay", Some("")), ("pays", Some("42"))] {
+            assert!(!spent.is_about(action, resource), "{action} {resource:?}");
+        }
+        let ids = probe.texts("SELECT detail FROM auth_event WHERE kind LIKE 'action_proof_%'").await;
+        assert_eq!(ids.len(), 2);
+        assert!(ids.iter().all(|detail| detail.starts_with(&format!("{} pay 42", issued.id()))), "{ids:?}");
         assert_eq!(name(copy.spend(&client).await), "Used");
         assert_eq!(name(proofs.verify(issued.token(), &pay("42")).await), "Used");
         assert_eq!(events(&probe, "action_proof_spent").await, ["pay 42"]);
@@ -229,6 +255,47 @@ on_every_database! {
         assert!(proof.spend(&client).await.is_ok(), "nothing was used up before");
     }
 
+    async fn a_word_of_a_resource_counts_only_if_it_is_asked_for_and_only_for_its_action(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let session = identity(&probe.auth, &alice).await;
+        let proofs = probe.auth.action_proofs();
+        let create = async |resource: &str| {
+            let issue = proofs.issue("create", &session).resource(resource);
+            issue.sign(&ClientInfo::default()).await.expect("it is issued").token().to_owned()
+        };
+        let token = create("ABC123 express").await;
+        let word = |word| Expected::action("create").danger_accept_component(word);
+        for accepted in ["ABC123", "express"] {
+            assert!(proofs.verify(&token, &word(accepted)).await.is_ok(), "{accepted}");
+        }
+        for refused in [
+            "", " ", "e", "ABC", "BC123", "ABC123 ", " ABC123", "ABC123 express", "abc123", "ABC123e", "create",
+            "express ABC123", "ABC123\u{a0}express",
+        ] {
+            let (result, cost) = probe.statements(proofs.verify(&token, &word(refused))).await;
+            assert_eq!((name(result).as_str(), cost), ("OtherResource", 0), "{refused:?}");
+        }
+        // It is off unless it is asked for, and another action is another action.
+        assert_eq!(name(proofs.verify(&token, &Expected::action("create").resource("ABC123")).await), "OtherResource");
+        for action in ["delete", "creat", "create-all", ""] {
+            let expected = Expected::action(action).danger_accept_component("ABC123");
+            assert_eq!(name(proofs.verify(&token, &expected).await), "OtherAction", "{action}");
+        }
+        // The last of the two calls counts.
+        assert_eq!(name(proofs.verify(&token, &word("ABC123").resource("ABC123")).await), "OtherResource");
+        let whole = Expected::action("create").resource("x").danger_accept_component("ABC123");
+        assert!(proofs.verify(&token, &whole).await.is_ok());
+        // A resource of one word is this word. Blanks make no empty word, and no resource has none.
+        assert!(proofs.verify(&create("ABC123").await, &word("ABC123")).await.is_ok());
+        let blanks = create(" ABC123  x ").await;
+        assert!(proofs.verify(&blanks, &word("ABC123")).await.is_ok());
+        assert_eq!(name(proofs.verify(&blanks, &word("")).await), "OtherResource");
+        let none = proofs.issue("create", &session).sign(&ClientInfo::default()).await.expect("it is issued");
+        for refused in ["", "create"] {
+            assert_eq!(name(proofs.verify(none.token(), &word(refused)).await), "OtherResource");
+        }
+    }
+
     async fn a_proof_has_an_age(probe: Probe) {
         let alice = probe.register("alice").await;
         let session = identity(&probe.auth, &alice).await;
@@ -237,6 +304,16 @@ on_every_database! {
         for lifetime in [Duration::ZERO, Duration::from_secs(7201)] {
             assert_eq!(name(issue(lifetime).sign(&ClientInfo::default()).await), "InvalidProof");
         }
+        for seconds in [1, 7200] {
+            let lifetime = Duration::from_secs(seconds);
+            let issued = issue(lifetime).resource(format!("for {seconds} s")).sign(&ClientInfo::default()).await;
+            assert_eq!(issued.expect("it is issued").expires_at(), probe.auth_now().plus(lifetime));
+        }
+        let longer = probe.rebuilt(|builder| builder.configure(|config| {
+            config.action_proof.lifetime = Duration::from_secs(3600);
+        }));
+        let issued_longer = issued(&longer, &session, "long").await;
+        assert_eq!(issued_longer.expires_at(), probe.auth_now().plus(60 * MINUTE));
         let token = issued(&probe.auth, &session, "1").await.token().to_owned();
         // A node whose clock is behind.
         for (behind, expected) in [(30, None), (31, Some("FromTheFuture"))] {

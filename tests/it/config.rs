@@ -178,6 +178,31 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.trusted_device.max_per_account = 100,
         ),
         (
+            "action_proof.lifetime",
+            |c| c.action_proof.lifetime = Duration::ZERO,
+            |c| c.action_proof.lifetime = Duration::from_secs(1),
+        ),
+        (
+            "action_proof.lifetime",
+            |c| c.action_proof.lifetime = Duration::from_millis(7_200_001),
+            |c| c.action_proof.lifetime = Duration::from_secs(7200),
+        ),
+        (
+            "action_proof.max_per_sign_in",
+            |c| c.action_proof.max_per_sign_in = 0,
+            |c| c.action_proof.max_per_sign_in = 1,
+        ),
+        (
+            "action_proof.max_per_sign_in",
+            |c| c.action_proof.max_per_sign_in = 1001,
+            |c| c.action_proof.max_per_sign_in = 1000,
+        ),
+        (
+            "action_proof.remember_open",
+            |c| c.action_proof.remember_open = Duration::from_millis(60_001),
+            |c| c.action_proof.remember_open = Duration::from_secs(60),
+        ),
+        (
             "account_recovery.delay",
             |c| c.account_recovery.delay = HOUR - Duration::from_millis(1),
             |c| c.account_recovery.delay = HOUR,
