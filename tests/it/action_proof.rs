@@ -384,6 +384,28 @@ on_every_database! {
         assert_eq!(events(&probe, "action_proof_revoked").await, ["pay 1"]);
     }
 
+    async fn the_record_of_a_consent_is_whole_or_there_is_no_proof(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let session = identity(&probe.auth, &alice).await;
+        let sign = async |resource: usize, text: usize| {
+            let issue = probe.auth.action_proofs().issue("pay", &session).resource("é".repeat(resource / 2));
+            issue.agreed_to("x".repeat(text)).sign(&ClientInfo::default()).await
+        };
+        // `pay `, 160 bytes, `: `, and the text.
+        let issued = sign(160, 218 - 4 - 160 - 2).await.expect("it is issued");
+        assert_eq!(issued.agreed_to().len(), 218);
+        assert_eq!(events(&probe, "action_proof_issued").await, [issued.agreed_to()]);
+        let about = format!("pay {}", "é".repeat(80));
+        let proofs = probe.auth.action_proofs();
+        let resource = "é".repeat(80);
+        let proof = proofs.verify(issued.token(), &pay(&resource)).await.expect("it counts");
+        assert!(proof.spend(&ClientInfo::default()).await.is_ok());
+        assert_eq!(events(&probe, "action_proof_spent").await, [about]);
+        assert_eq!(name(sign(160, 218 - 4 - 160 - 1).await), "InvalidProof");
+        assert_eq!(name(sign(162, 1).await), "InvalidProof");
+        assert_eq!(name(sign(2, 0).await), "InvalidProof");
+    }
+
     async fn a_step_up_keeps_the_proofs_of_its_sign_in(probe: Probe) {
         let (_, mut browser) = probe.signed_in("alice").await;
         browser = browser.at(serve(application(&probe.auth)).await);

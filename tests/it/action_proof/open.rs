@@ -129,7 +129,10 @@ on_every_database! {
 
     async fn a_check_that_uses_nothing_up_asks_each_time_unless_it_may_remember(probe: Probe) {
         let alice = probe.register("alice").await;
-        let session = identity(&probe.auth, &alice).await;
+        let client = ClientInfo::default();
+        let start = probe.auth.sessions().start(&alice, &client).factor(Factor::Password);
+        let cookie = cookie_of(&start.await.expect("a session"));
+        let session: Identity = extracted(&probe.auth, &cookie).await;
         let issued = issued(&probe.auth, &session, "1").await;
         let node = |remember| {
             probe.rebuilt(|builder| builder.configure(|config| config.action_proof.remember_open = remember))
@@ -162,9 +165,14 @@ on_every_database! {
         // Another sign-in is refused without a statement.
         let other = identity(&auth, &alice).await;
         assert_eq!(asked(&other, due).await, (Some("OtherSession".to_owned()), 0));
-        // A change of the epoch asks again: here, the new password has ended the proof.
+        // A change of the epoch asks again, in the same session too.
         let owner = session.owner().expect("no ceiling");
-        let client = ClientInfo::default();
+        let _ended = auth.own_sessions(&owner).end_others(&client).await.expect("they end");
+        let session: Identity = extracted(&auth, &cookie).await;
+        assert_eq!(asked(&session, due).await, (None, 1), "the epoch has changed");
+        assert_eq!(asked(&session, due).await, (None, 0));
+        // Here, the new password has ended the proof.
+        let owner = session.owner().expect("no ceiling");
         let changed = probe.auth.password_change().change(&owner, None, NEW_PASSWORD, &client).await;
         let after: Identity = extracted(&auth, &cookie_of(&changed.expect("it is changed"))).await;
         assert_eq!(asked(&after, due).await, (Some("Ended".to_owned()), 1));
