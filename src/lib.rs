@@ -83,6 +83,7 @@ pub mod account_import;
 pub mod account_recovery;
 pub mod action_proof;
 pub mod anonymous;
+pub mod api_key;
 pub mod attempt;
 pub mod audit_log;
 pub mod base;
@@ -110,6 +111,7 @@ mod one_time;
 pub mod outbox;
 mod outstanding;
 pub mod own_account;
+pub mod own_api_key;
 pub mod own_session;
 #[cfg(feature = "routes")]
 pub mod page;
@@ -141,8 +143,8 @@ pub use base::clock::{Clock, SystemClock, Timestamp};
 pub use base::event::{Event, EventKind};
 pub use base::factor::{EnrolledFactors, Factor, PassedFactors};
 pub use base::id::{
-    AccountId, AccountRecoveryId, ChallengeId, EventId, GroupId, LineageId, MessageId, RoleId,
-    SessionId, TotpId, TrustedDeviceId,
+    AccountId, AccountRecoveryId, ApiKeyId, ChallengeId, EventId, GroupId, LineageId, MessageId,
+    RoleId, SessionId, TotpId, TrustedDeviceId,
 };
 pub use base::invalid_field::{InvalidField, InvalidFields};
 pub use base::jwt::{SigningKey, TokenType};
@@ -159,7 +161,10 @@ pub use guard::{
 };
 pub use guard::{Allowed, Explanation, Outcome, Requirement, RequirementError, Visitor};
 pub use handle::{Builder, Portcullis};
-pub use identity::{AccountOwner, AuthError, Identity, JobError, JobIdentity, NotSignedIn, StepUp};
+pub use identity::{
+    AccountOwner, ApiKeyIdentity, AuthError, Identity, JobError, JobIdentity, NotSignedIn,
+    Principal, StepUp,
+};
 pub use message::{Message, MessageKind, Notifier, Recipient};
 pub use permission::typed::{IntoPermission, TypedPermission};
 pub use permission::{Instances, Permission, PermissionError, PermissionSet};

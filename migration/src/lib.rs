@@ -30,6 +30,7 @@ use sea_orm_migration::prelude::{DynIden, IntoIden, MigrationTrait};
 
 mod account;
 mod account_recovery;
+mod api_key;
 mod attempt;
 mod audit_log;
 mod captcha;
@@ -76,6 +77,7 @@ impl MigratorTrait for List {
             Box::new(captcha::Migration),
             Box::new(trusted_device::Migration),
             Box::new(account_recovery::Migration),
+            Box::new(api_key::Migration),
         ]
     }
 

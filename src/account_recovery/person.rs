@@ -10,6 +10,7 @@ use crate::account::enrolled::remove_factors;
 use crate::account::entity::account;
 use crate::account::recovering::{RecoveryState, store as recovering_store};
 use crate::account::{Account, Email, StoredPassword, store as account_store};
+use crate::api_key;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -200,6 +201,7 @@ impl AccountRecoveries<'_> {
         let renamed = NamesChange { auth, cause, session_id: None, client, at: now };
         names.changed(txn, renamed).await?;
         one_time::end_of_account(txn, id, None, now).await?;
+        api_key::end_all(txn, id, "account recovered", now).await?;
         for kind in [Kind::RecoveryObjection, Kind::AccountRecovery] {
             outstanding::end(txn, id, Ending::Kind(&kind), now).await?;
         }

@@ -23,7 +23,12 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         [row(Method::POST, "/session/anonymous", start)
             .takes(RouteBody::OptionalJsonOrForm)
             .answers(&[StatusCode::CREATED])
-            .refuses(&["already_signed_in", "bearer_not_enabled", "multiple_credentials"])],
+            .refuses(&[
+                "already_signed_in",
+                "bearer_not_enabled",
+                "multiple_credentials",
+                "session_required",
+            ])],
     )
 }
 
@@ -63,6 +68,9 @@ async fn start(
 ) -> Result<Response, Rejection> {
     let transport = body.unwrap_or_default().transport;
     route::check_transport(&auth, transport)?;
+    if let Some(program @ Resolved::ApiKey(_)) = before.resolved() {
+        return Err(program.no_session().into());
+    }
     // A visitor with a session keeps it. A new one would lose the data that belongs to the old one.
     if !matches!(before.resolved(), None | Some(Resolved::Nobody(_))) {
         return Err(AnonymousError::AlreadySignedIn.into());

@@ -38,11 +38,11 @@ pub(crate) fn announce(account: Option<AccountId>, session: Option<SessionId>) {
 pub(crate) struct Listener(Vec<(Uuid, Arc<Notify>)>);
 
 impl Listener {
-    /// Registers a listener for this account and this session.
-    pub(crate) fn new(account: AccountId, session: SessionId) -> Self {
+    /// Registers a listener for this account and this session or API key.
+    pub(crate) fn new(account: AccountId, credential: impl Into<Uuid>) -> Self {
         let mut listeners = listeners();
         let mut listen = |id: Uuid| (id, Arc::clone(listeners.entry(id).or_default()));
-        Self(vec![listen(account.as_uuid()), listen(session.as_uuid())])
+        Self(vec![listen(account.as_uuid()), listen(credential.into())])
     }
 
     /// Completes at the next announcement after this call. Call it before a check, so that nothing is

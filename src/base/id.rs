@@ -35,6 +35,12 @@ macro_rules! ids {
             }
         }
 
+        impl From<$name> for Uuid {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
         impl From<Uuid> for $name {
             fn from(id: Uuid) -> Self {
                 Self(id)
@@ -90,6 +96,8 @@ ids! {
     AccountRecoveryId,
     /// Identifies one trusted device of an account. It is not the token of the device.
     TrustedDeviceId,
+    /// Identifies one API key of an account. It is not the key.
+    ApiKeyId,
 }
 
 impl LineageId {

@@ -292,6 +292,8 @@ pub(crate) enum Purpose {
     CaptchaSubject,
     /// Digests of the tokens of captchas.
     CaptchaToken,
+    /// Digests of API keys.
+    ApiKey,
 }
 
 impl Purpose {
@@ -327,6 +329,7 @@ impl Purpose {
             Self::CaptchaSignature => "captcha signature",
             Self::CaptchaSubject => "captcha subject",
             Self::CaptchaToken => "captcha token",
+            Self::ApiKey => "api key",
         }
     }
 }

@@ -75,8 +75,7 @@ async fn session_of(parts: &Parts) -> Result<(Portcullis, SessionId), AuthError>
     if resolved.is_superseded() {
         return Err(AuthError::superseded());
     }
-    let nobody = || AuthError::NotSignedIn(resolved.not_signed_in());
-    let session = resolved.session_id().ok_or_else(nobody)?;
+    let session = resolved.session_id().ok_or_else(|| resolved.no_session())?;
     request_identity.answers_somebody();
     Ok((request_identity.auth().clone(), session))
 }

@@ -111,6 +111,7 @@ impl Config {
         self.check_account_recovery(&mut check);
         self.check_trusted_device(&mut check);
         self.check_action_proof(&mut check);
+        self.check_api_key(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",
@@ -555,6 +556,7 @@ impl Config {
             ("retention.challenges", retention.challenges),
             ("retention.attempts", retention.attempts),
             ("retention.denials", retention.denials),
+            ("retention.api_keys", retention.api_keys),
         ] {
             check.refuse_if(time > 10 * 366 * DAY, knob, "must be at most ten years");
         }
@@ -564,6 +566,11 @@ impl Config {
             retention.sessions < 60 * MINUTE,
             "retention.sessions",
             "must be at least one hour, or a replay of a session that ended would not be recognised",
+        );
+        check.refuse_if(
+            retention.api_keys < 60 * MINUTE,
+            "retention.api_keys",
+            "must be at least one hour",
         );
         check.refuse_if(
             retention.challenges < MINUTE,

@@ -7,7 +7,8 @@
 //!
 //! Some settings have no variable: `password.peppers`, `keys.signing`, `permission.levels`, all settings of captchas,
 //! `config.factor`, `config.account_recovery`, `config.action_proof`, `config.totp` except the issuer,
-//! `trusted_device.max_per_account` and `superusers`, `retention.account_recoveries`, the paths of `mail.links`, `attempts.kinds`, and single numbers that
+//! `trusted_device.max_per_account` and `superusers`, the rest of `config.api_key`, `retention.account_recoveries`, the
+//! paths of `mail.links`, `attempts.kinds`, and single numbers that
 //! are rarely changed. Set them in the code, after [`Config::from_env`], with
 //! [`Builder::configure`](crate::Builder::configure). Read secrets such as a pepper from the place where your service
 //! keeps its other secrets, under a name that does not start with `PORTCULLIS_`.
@@ -48,6 +49,8 @@
 //! | `PORTCULLIS_CONTACT_CONFIRM_LIFETIME`, `PORTCULLIS_CONTACT_UNDO_LIFETIME` (or `off`) | durations |
 //! | `PORTCULLIS_FACTOR_UNDO_LIFETIME` | duration or `off` |
 //! | `PORTCULLIS_TOTP_ISSUER` | text |
+//! | `PORTCULLIS_API_KEY_PREFIX`, `PORTCULLIS_API_KEY_HEADER` | [`ApiKeyConfig`](super::ApiKeyConfig) |
+//! | `PORTCULLIS_API_KEY_MAX_LIFETIME` | duration |
 //! | `PORTCULLIS_TRUSTED_DEVICES` | `true` or `false` |
 //! | `PORTCULLIS_TRUSTED_DEVICE_LIFETIME` | duration |
 //! | `PORTCULLIS_TRUSTED_PROXIES` | networks such as `10.0.0.0/8` |
@@ -66,7 +69,7 @@
 //! | `PORTCULLIS_MAIL_COOL_DOWN`, `PORTCULLIS_PASSWORD_RESET_LIFETIME`, `PORTCULLIS_MAIL_LOGIN_LIFETIME`, `PORTCULLIS_MAIL_SEND_TIMEOUT` | durations |
 //! | `PORTCULLIS_MAIL_LOGIN_CREATES_ACCOUNTS` | `true` or `false` |
 //! | `PORTCULLIS_MAIL_PER_HOUR`, `PORTCULLIS_MAIL_ATTEMPTS` | numbers |
-//! | `PORTCULLIS_RETENTION_SESSIONS`, `PORTCULLIS_RETENTION_CHALLENGES`, `PORTCULLIS_RETENTION_ATTEMPTS`, `PORTCULLIS_RETENTION_DENIALS`, `PORTCULLIS_RETENTION_CLOSED_ACCOUNTS`, `PORTCULLIS_RETENTION_ERASED_SOURCES` | durations |
+//! | `PORTCULLIS_RETENTION_SESSIONS`, `PORTCULLIS_RETENTION_CHALLENGES`, `PORTCULLIS_RETENTION_ATTEMPTS`, `PORTCULLIS_RETENTION_DENIALS`, `PORTCULLIS_RETENTION_CLOSED_ACCOUNTS`, `PORTCULLIS_RETENTION_API_KEYS`, `PORTCULLIS_RETENTION_ERASED_SOURCES` | durations |
 //! | `PORTCULLIS_RETENTION_EVENTS`, `PORTCULLIS_RETENTION_UNVERIFIED_ACCOUNTS` | durations, or `off` to keep them |
 
 use std::ffi::OsString;
@@ -274,6 +277,9 @@ impl Config {
             "FACTOR_UNDO_LIFETIME" if value == "off" => self.factor.undo_lifetime = None,
             "FACTOR_UNDO_LIFETIME" => self.factor.undo_lifetime = Some(duration(value)?),
             "TOTP_ISSUER" => self.totp.issuer = Some(value.to_owned()),
+            "API_KEY_PREFIX" => self.api_key.prefix = Some(value.to_owned()),
+            "API_KEY_HEADER" => self.api_key.header = Some(value.to_owned()),
+            "API_KEY_MAX_LIFETIME" => self.api_key.max_lifetime = duration(value)?,
             "TRUSTED_DEVICES" => self.trusted_device.enabled = boolean(value)?,
             "TRUSTED_DEVICE_LIFETIME" => self.trusted_device.lifetime = duration(value)?,
             "TRUSTED_PROXIES" => {
@@ -325,6 +331,7 @@ impl Config {
                 self.retention.unverified_accounts = duration_or_off(value)?;
             }
             "RETENTION_CLOSED_ACCOUNTS" => self.retention.closed_accounts = duration(value)?,
+            "RETENTION_API_KEYS" => self.retention.api_keys = duration(value)?,
             "RETENTION_ERASED_SOURCES" => self.retention.erased_sources = duration(value)?,
             _ => return Err("is not a variable of portcullis".to_owned()),
         }

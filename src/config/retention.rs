@@ -30,6 +30,9 @@ pub struct RetentionConfig {
     /// Recoveries by administrators, after their time and that of a last link. At least one day and at
     /// most 400 days. Default: 180 d.
     pub account_recoveries: Duration,
+    /// API keys after they ended. At least one hour. Until they are deleted, an old key gets the reason for
+    /// its refusal. Default: 30 d.
+    pub api_keys: Duration,
     /// The sources and details of the events of an erased account. Afterwards, the events only have
     /// their kind and time. At most 400 days, counted from the erasure. Default: 30 d.
     pub erased_sources: Duration,
@@ -46,6 +49,7 @@ impl Default for RetentionConfig {
             unverified_accounts: Some(7 * DAY),
             closed_accounts: 14 * DAY,
             account_recoveries: 180 * DAY,
+            api_keys: 30 * DAY,
             erased_sources: 30 * DAY,
         }
     }

@@ -143,6 +143,7 @@ use crate::account::closing::reopen_and_end_sessions;
 use crate::account::entity::login_name;
 use crate::account::former::{self, Standing};
 use crate::account::{Account, store as account_store};
+use crate::api_key;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -510,6 +511,8 @@ impl Contact<'_> {
             let back = Returning { standing, left_epoch: remembered.left_epoch, by: By::Link };
             back.take_along(txn, context, id, channel, &normal, &names).await?;
             one_time::end_of_account(txn, id, None, now).await?;
+            // Whoever made the change may have made a key too.
+            api_key::end_all(txn, id, "change undone", now).await?;
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;
             let cause = NamesCause::Undone;

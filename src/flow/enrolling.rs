@@ -226,10 +226,8 @@ async fn resolved(request_identity: &RequestIdentity) -> Result<Entitled, AuthEr
     match request_identity.resolved() {
         Some(Resolved::Full(identity)) => Ok(Entitled::SignedIn(identity.clone())),
         Some(Resolved::Enrolment(session)) => Ok(Entitled::Enrolling(session.clone())),
-        other => {
-            let reason = other.map_or(NotSignedIn::NoCredential, Resolved::not_signed_in);
-            Err(AuthError::NotSignedIn(reason))
-        }
+        Some(other) => Err(other.no_session()),
+        None => Err(AuthError::NotSignedIn(NotSignedIn::NoCredential)),
     }
 }
 

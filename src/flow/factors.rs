@@ -62,6 +62,24 @@ pub(crate) fn require_recent(
     require(auth, owner, accepted.without(Factor::Password))
 }
 
+/// Checks that a factor was proved recently enough for a new API key, which is a way in without a factor. If
+/// the account has second factors, one of them is needed. A recovery code is not enough: with the sheet of
+/// paper alone, nobody gets a key.
+///
+/// # Errors
+/// [`AuthError::StepUp`], with the factors of this account that would help.
+pub(crate) fn require_recent_for_key(
+    auth: &Portcullis,
+    identity: &Identity,
+) -> Result<(), AuthError> {
+    if identity.is_superseded() {
+        return Err(AuthError::superseded());
+    }
+    let enrolled = counting(auth.context(), identity.account().enrolled_factors());
+    let strong = enrolled.without(Factor::RecoveryCode).without(Factor::Password);
+    recently(auth, identity, strong)
+}
+
 /// Returns the factors that count. A weak one, such as a mailed code, does not count if the account has a
 /// strong one. Otherwise a thief of the password and the mailbox could replace the strong one (NIST SP 800-63B-4
 /// section 4.1.2). A person who has lost the strong one uses a recovery code.
@@ -132,6 +150,16 @@ fn require(
         let step_up = StepUp { factors, max_age: Some(age), ..StepUp::default() };
         return Err(AuthError::StepUp(step_up));
     };
+    recently(auth, identity, accepted)
+}
+
+/// The same for a full session.
+fn recently(
+    auth: &Portcullis,
+    identity: &Identity,
+    accepted: EnrolledFactors,
+) -> Result<(), AuthError> {
+    let age = auth.context().config.session.recent_factor;
     let by_one = accepted.iter().map(|factor| Requirement::factor_within(factor, age));
     let requirement = Requirement::any(by_one).unwrap_or_else(|_| Requirement::within(age));
     match requirement.check(identity) {

@@ -10,6 +10,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use crate::account::enrolled::{remove_factors, store::forget_trusted_devices};
 use crate::account::entity::account;
 use crate::account::store::{self as account_store, Claimed};
+use crate::api_key;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -30,7 +31,7 @@ pub(crate) struct HandOver<'a> {
 }
 
 impl HandOver<'_> {
-    /// Deletes the password, sessions, factors, other addresses, codes and links of the account,
+    /// Deletes the password, sessions, factors, other addresses, codes, links and API keys of the account,
     /// and marks the address as proved. Returns the new epoch of the account.
     ///
     /// Returns `None` if the account was verified in the meantime, is no longer usable, or no
@@ -53,6 +54,7 @@ impl HandOver<'_> {
         let change = NamesChange { auth, cause, session_id: None, client, at: now };
         before.changed(txn, change).await?;
         one_time::end_of_account(txn, row.id, None, now).await?;
+        api_key::end_all(txn, row.id, "handed over", now).await?;
         let event = Event::new(EventKind::AddressVerified, now).account(row.id);
         audit_log::record(txn, &event.from_client(client).detail("handed over")).await?;
         Ok(account_store::epoch_of(txn, row.id).await?)

@@ -472,7 +472,7 @@ pub(crate) async fn record_refusal(
 pub(crate) fn replaces(before: &Resolved, account: Option<AccountId>) -> Option<Replaces> {
     let same = |id| account == Some(id);
     let (state, goes_on) = match before {
-        Resolved::Nobody(_) => return None,
+        Resolved::Nobody(_) | Resolved::ApiKey(_) => return None,
         Resolved::Anonymous(session) => (&session.state, true),
         Resolved::Pending(session) => (&session.state, same(session.account().id())),
         Resolved::PasswordChange(session) => (&session.state, same(session.account().id())),

@@ -7,6 +7,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::base::problem::Rejection;
+use crate::guard::credentials::Credentials;
 use crate::guard::decision::refused;
 use crate::guard::description::RouteDescription;
 use crate::guard::require::Require;
@@ -151,6 +152,15 @@ impl Access {
         }
     }
 
+    /// Returns the credentials that the guard accepts. `None` if its guard decides in another way, or is not
+    /// known here.
+    pub fn credentials(&self) -> Option<Credentials> {
+        match &self.kind {
+            Kind::Requires(require) => Some(require.accepted()),
+            _ => None,
+        }
+    }
+
     /// Returns the path parameter with the id for which the permission is required.
     pub fn parameter(&self) -> Option<&str> {
         match &self.kind {
@@ -178,6 +188,9 @@ impl Access {
         let met = match (&self.kind, who) {
             (Kind::Public(_) | Kind::Session(SessionAccess::Visitor), _) => true,
             (Kind::Session(SessionAccess::Any), who) => who.is_some(),
+            (Kind::Requires(require), Some(_)) if require.accepted() == Credentials::ApiKey => {
+                false
+            }
             (Kind::Requires(require), Some(identity)) => {
                 return require.requirement().check(identity);
             }
@@ -299,7 +312,7 @@ impl SessionAccess {
             Self::Any | Self::Stage(_) => request_identity.resolve().await?,
         };
         let Some(found) = resolved.stage() else {
-            return Err(refused(&request_identity, parts, resolved.not_signed_in()));
+            return Err(refused(&request_identity, parts, resolved.no_session()));
         };
         match self {
             Self::Stage(stage) if stage != found => {

@@ -7,7 +7,7 @@ use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
-use crate::identity::{AuthError, Identity, NotSignedIn};
+use crate::identity::{ApiKeyIdentity, AuthError, Identity, NotSignedIn};
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Stage,
 };
@@ -25,6 +25,7 @@ use crate::session::{
 ///         Caller::MustChangePassword(_) => "choose a new password",
 ///         Caller::MustEnrol(_) => "set up a second factor",
 ///         Caller::SignedIn(_) => "welcome",
+///         Caller::ApiKey(_) => "this page is for people",
 ///     }
 /// }
 /// ```
@@ -38,7 +39,7 @@ use crate::session::{
 /// - 403 `cross_site_request` if another site made the browser send the cookie.
 /// - 503 during an outage of the database.
 ///
-/// A forged, expired or ended session is no error: it is [`Nobody`](Self::Nobody).
+/// A forged, expired or ended session or API key is no error: it is [`Nobody`](Self::Nobody).
 #[derive(Debug, Clone)]
 pub enum Caller {
     /// There is no session, or it has ended.
@@ -53,13 +54,15 @@ pub enum Caller {
     MustEnrol(EnrolmentSession),
     /// An account that is signed in.
     SignedIn(Identity),
+    /// A program with an [API key](crate::api_key).
+    ApiKey(ApiKeyIdentity),
 }
 
 impl Caller {
     /// Returns the stage of the session, if there is a session.
     pub fn stage(&self) -> Option<Stage> {
         match self {
-            Self::Nobody => None,
+            Self::Nobody | Self::ApiKey(_) => None,
             Self::Visitor(_) => Some(Stage::Anonymous),
             Self::PendingSecondFactor(_) => Some(Stage::PendingSecondFactor),
             Self::MustChangePassword(_) => Some(Stage::MustChangePassword),
@@ -71,7 +74,7 @@ impl Caller {
     /// Returns the public id of the session, if there is a session.
     pub fn session_id(&self) -> Option<SessionId> {
         match self {
-            Self::Nobody => None,
+            Self::Nobody | Self::ApiKey(_) => None,
             Self::Visitor(session) => Some(session.id()),
             Self::PendingSecondFactor(session) => Some(session.id()),
             Self::MustChangePassword(session) => Some(session.id()),
@@ -89,7 +92,8 @@ impl Caller {
             | Self::Visitor(_)
             | Self::PendingSecondFactor(_)
             | Self::MustChangePassword(_)
-            | Self::MustEnrol(_) => None,
+            | Self::MustEnrol(_)
+            | Self::ApiKey(_) => None,
         }
     }
 }
@@ -109,8 +113,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             Resolved::PasswordChange(session) => Self::MustChangePassword(session.clone()),
             Resolved::Enrolment(session) => Self::MustEnrol(session.clone()),
             Resolved::Full(identity) => Self::SignedIn(identity.clone()),
+            Resolved::ApiKey(program) => Self::ApiKey(program.clone()),
         };
-        if caller.stage().is_some() {
+        if !matches!(caller, Self::Nobody) {
             request_identity.answers_somebody();
         }
         Ok(caller)

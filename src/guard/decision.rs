@@ -6,11 +6,12 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::base::problem::{Problem, Rejection};
 use crate::base::redirect::ReturnTo;
 use crate::config::Unauthenticated;
+use crate::guard::credentials::Credentials;
 use crate::guard::requirement::{Outcome, Requirement};
 use crate::identity::credential::prefix_of;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
-use crate::identity::{AuthError, Identity, NotSignedIn};
+use crate::identity::{AuthError, Identity, NotSignedIn, Principal};
 
 /// Returns the identity of a request that meets a requirement.
 pub(crate) async fn admit(
@@ -19,7 +20,8 @@ pub(crate) async fn admit(
     parts: &Parts,
 ) -> Result<Identity, Rejection> {
     let identity = signed_in(request_identity, parts).await?;
-    decide(request_identity, parts, &identity, requirement, requirement)?;
+    let principal = Principal::from(identity.clone());
+    decide(request_identity, parts, &principal, requirement, requirement)?;
     Ok(identity)
 }
 
@@ -34,7 +36,35 @@ pub(crate) async fn signed_in(
             request_identity.answers_somebody();
             Ok(identity.clone())
         }
-        other => Err(refused(request_identity, parts, other.not_signed_in())),
+        other => Err(refused(request_identity, parts, other.no_session())),
+    }
+}
+
+/// Returns who acts in a request, if the guard accepts such a credential.
+pub(super) async fn principal(
+    request_identity: &RequestIdentity,
+    parts: &Parts,
+    credentials: Credentials,
+) -> Result<Principal, Rejection> {
+    if credentials == Credentials::Session {
+        return Ok(signed_in(request_identity, parts).await?.into());
+    }
+    match request_identity.resolve().await? {
+        Resolved::ApiKey(program) => {
+            request_identity.takes_api_keys();
+            request_identity.answers_somebody();
+            Ok(program.clone().into())
+        }
+        Resolved::Full(_) if credentials == Credentials::ApiKey => {
+            Err(AuthError::ApiKeyRequired.into())
+        }
+        Resolved::Full(identity) => {
+            request_identity.answers_somebody();
+            Ok(identity.clone().into())
+        }
+        // The login page does not help a program.
+        other if credentials == Credentials::ApiKey => Err(other.no_session().into()),
+        other => Err(refused(request_identity, parts, other.no_session())),
     }
 }
 
@@ -42,11 +72,11 @@ pub(crate) async fn signed_in(
 pub(super) fn refused(
     request_identity: &RequestIdentity,
     parts: &Parts,
-    reason: NotSignedIn,
+    error: AuthError,
 ) -> Rejection {
-    let error = AuthError::NotSignedIn(reason);
-    // The login page does not help here: signing in does not remove the second cookie.
-    if reason == NotSignedIn::MultipleCredentials {
+    // The login page does not help here: signing in removes neither the second cookie nor the API key.
+    let AuthError::NotSignedIn(reason) = &error else { return error.into() };
+    if matches!(reason, NotSignedIn::MultipleCredentials | NotSignedIn::ApiKey(_)) {
         return error.into();
     }
     let Unauthenticated::LoginPage(page) =
@@ -164,13 +194,16 @@ impl Problem for ToPage {
 pub(crate) fn decide(
     request_identity: &RequestIdentity,
     parts: &Parts,
-    identity: &Identity,
+    principal: &Principal,
     asked: &Requirement,
     rule: &Requirement,
 ) -> Result<(), Rejection> {
-    match asked.check(identity) {
+    match principal.check(asked) {
         Outcome::Met => Ok(()),
         Outcome::StepUp => {
+            let Principal::Session(identity) = principal else {
+                return Err(AuthError::FactorUnavailable.into());
+            };
             let needed = asked.step_up(identity);
             let page = request_identity.auth().context().config.service.step_up_page.as_deref();
             // If no factor helps, the page would be of no use.
@@ -184,11 +217,11 @@ pub(crate) fn decide(
         Outcome::Denied => {
             tracing::debug!(
                 target: "portcullis",
-                account = %identity.account().id(),
-                explanation = ?identity.explain(asked).to_string(),
+                account = %principal.account().id(),
+                explanation = ?principal.explain(asked).to_string(),
                 "denied",
             );
-            request_identity.auth().note_denial(identity.account().id(), &rule.to_string());
+            request_identity.auth().note_denial(principal.account().id(), &rule.to_string());
             Err(AuthError::Denied.into())
         }
     }

@@ -96,19 +96,28 @@ impl RouteBody {
 }
 
 /// A session at another stage is `wrong_stage`, whatever it is.
-const STAGE: [&str; 8] = [
+const STAGE: [&str; 13] = [
+    "api_key_account_unusable",
+    "api_key_expired",
+    "api_key_revoked",
+    "invalid_api_key",
     "invalid_token",
     "multiple_credentials",
     "not_signed_in",
     "session_ended",
     "session_expired",
+    "session_required",
     "session_suspicious",
     "token_expired",
     "wrong_stage",
 ];
 
-const NOT_SIGNED_IN: [&str; 10] = [
+const NOT_SIGNED_IN: [&str; 15] = [
+    "api_key_account_unusable",
+    "api_key_expired",
+    "api_key_revoked",
     "enrolment_required",
+    "invalid_api_key",
     "invalid_token",
     "multiple_credentials",
     "not_signed_in",
@@ -116,6 +125,7 @@ const NOT_SIGNED_IN: [&str; 10] = [
     "second_factor_required",
     "session_ended",
     "session_expired",
+    "session_required",
     "session_suspicious",
     "token_expired",
 ];

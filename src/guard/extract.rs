@@ -21,7 +21,7 @@ use crate::identity::credential::client_of;
 use crate::identity::owner::{AccountOwner, AccountPermission};
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
-use crate::identity::{AuthError, Identity};
+use crate::identity::{ApiKeyIdentity, AuthError, Identity, Principal};
 use crate::permission::typed::TypedPermission;
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session, Stage,
@@ -47,7 +47,39 @@ impl<S: Send + Sync> FromRequestParts<S> for Account {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        Ok(RequestIdentity::of(&parts.extensions)?.full().await?.account().clone())
+        Ok(RequestIdentity::of(&parts.extensions)?.account().await?)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Principal {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        Ok(RequestIdentity::of(&parts.extensions)?.principal().await?)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ApiKeyIdentity {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        match RequestIdentity::of(&parts.extensions)?.principal().await? {
+            Principal::ApiKey(program) => Ok(program),
+            Principal::Session(_) => Err(AuthError::ApiKeyRequired.into()),
+        }
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
+        let request_identity = RequestIdentity::of(&parts.extensions)?;
+        Ok(match request_identity.resolve().await? {
+            Resolved::Full(identity) => Some(identity.clone().into()),
+            Resolved::ApiKey(program) => Some(program.clone().into()),
+            _ => None,
+        })
     }
 }
 
@@ -90,6 +122,7 @@ macro_rules! stage_extractors {
                         Ok(session.clone())
                     }
                     Resolved::Nobody(reason) => Err(AuthError::NotSignedIn(*reason).into()),
+                    Resolved::ApiKey(_) => Err(AuthError::SessionRequired.into()),
                     _ => Err(AuthError::WrongStage(Stage::$stage.in_words()).into()),
                 }
             }

@@ -14,6 +14,7 @@
 #[cfg(feature = "routes")]
 pub(crate) mod access;
 pub(crate) mod caller;
+mod credentials;
 pub(crate) mod decision;
 #[cfg(feature = "routes")]
 pub(crate) mod description;
@@ -37,6 +38,7 @@ pub(crate) mod visitor;
 #[cfg(feature = "routes")]
 pub use access::{Access, Public, any_session, public, stage, visitor};
 pub use caller::Caller;
+pub use credentials::Credentials;
 #[cfg(feature = "routes")]
 pub use description::{RouteBody, RouteCaller, RouteDescription};
 pub use extract::Allowed;

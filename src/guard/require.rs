@@ -7,7 +7,8 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::base::problem::Rejection;
-use crate::guard::decision::{decide, signed_in};
+use crate::guard::credentials::Credentials;
+use crate::guard::decision::{decide, principal};
 use crate::guard::instance::{Instance, misconfigured};
 use crate::guard::requirement::Requirement;
 use crate::guard::service::{Admit, Admitting, Guarded};
@@ -61,16 +62,23 @@ impl Portcullis {
 pub struct Require {
     requirement: Requirement,
     instance: Instance,
+    credentials: Credentials,
 }
 
 impl Require {
     pub(crate) fn new(requirement: Requirement) -> Self {
-        Self { requirement, instance: Instance::Whole }
+        Self { requirement, instance: Instance::Whole, credentials: Credentials::Session }
     }
 
     #[cfg(feature = "routes")]
     pub(crate) fn requirement(&self) -> &Requirement {
         &self.requirement
+    }
+
+    /// Returns what [`credentials`](Self::credentials) was given.
+    #[cfg(feature = "routes")]
+    pub(crate) fn accepted(&self) -> Credentials {
+        self.credentials
     }
 
     /// Returns the path parameter that [`on_path`](Self::on_path) was given.
@@ -120,14 +128,45 @@ impl Require {
         self
     }
 
+    /// Says which credentials the route accepts. Without this, only sessions. The scopes of a key are a
+    /// ceiling, so a key needs a scope for each permission and role of the requirement. A `custom` rule is
+    /// never met by a key, and neither is a factor.
+    ///
+    /// The handler takes [`Principal`](crate::Principal), [`ApiKeyIdentity`](crate::ApiKeyIdentity) or
+    /// [`Account`](crate::Account). With [`Identity`](crate::Identity), [`Session`](crate::Session) or
+    /// [`Allowed`](super::Allowed) it still refuses keys.
+    ///
+    /// ```
+    /// # #[cfg(feature = "routes")]
+    /// # mod example {
+    /// use portcullis::Principal;
+    /// use portcullis::guard::Credentials;
+    ///
+    /// portcullis::permissions! { build: Start; }
+    ///
+    /// async fn start(who: Principal) -> String {
+    ///     format!("started for {}", who.account().id())
+    /// }
+    ///
+    /// fn builds(auth: &portcullis::Portcullis) -> axum::Router {
+    ///     let guard = auth.require(build::Start).credentials(Credentials::SessionOrApiKey);
+    ///     axum::Router::new().route("/builds", axum::routing::post(start)).route_layer(guard)
+    /// }
+    /// # }
+    /// ```
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
     /// Checks the request. Its body is not read.
     async fn judge(&self, parts: &mut Parts) -> Result<(), Rejection> {
         let request_identity = RequestIdentity::of(&parts.extensions)?;
         // This comes first: a client that is not signed in must not learn which ids can exist.
-        let identity = signed_in(&request_identity, parts).await?;
+        let principal = principal(&request_identity, parts, self.credentials).await?;
         let Some(id) = self.instance.find(&request_identity, parts).await? else {
             let rule = &self.requirement;
-            return decide(&request_identity, parts, &identity, rule, rule);
+            return decide(&request_identity, parts, &principal, rule, rule);
         };
         let asked = match self.requirement.on(&id) {
             Ok(asked) => asked,
@@ -139,7 +178,7 @@ impl Require {
         };
         // The audit log gets the rule of the route, without the id. Otherwise a client that tries
         // many ids would fill it.
-        decide(&request_identity, parts, &identity, &asked, &self.requirement)
+        decide(&request_identity, parts, &principal, &asked, &self.requirement)
     }
 }
 
@@ -149,10 +188,15 @@ impl Admit for Require {
     }
 }
 
-/// Writes the requirement and its instance: `permission(doc:read) on {id}`.
+/// Writes the requirement, its instance, and who may show which credential, if it is not only a session:
+/// `permission(doc:read) on {id} by session or API key`.
 impl fmt::Display for Require {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.requirement, self.instance)
+        write!(f, "{}{}", self.requirement, self.instance)?;
+        match self.credentials {
+            Credentials::Session => Ok(()),
+            more => write!(f, " by {more}"),
+        }
     }
 }
 

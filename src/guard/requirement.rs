@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use crate::base::factor::Factor;
 use crate::base::problem::Rejection;
-use crate::identity::resolved::Rights;
+use crate::identity::resolved::{Acting, Rights};
 use crate::identity::step_up::StepUp;
-use crate::identity::{AuthError, Identity, JobError, JobIdentity};
+use crate::identity::{ApiKeyIdentity, AuthError, Identity, JobError, JobIdentity, Principal};
 use crate::permission::typed::TypedPermission;
 use crate::permission::{Atoms, Permission, PermissionError};
 
@@ -147,6 +147,64 @@ impl Identity {
 
     /// Checks a requirement and says why: which grant, factor or age decided. This is for an
     /// operator or a log. Do not send it to a client, which would learn how to get around the rule.
+    pub fn explain(&self, requirement: &Requirement) -> Explanation {
+        requirement.explain(self.rights())
+    }
+}
+
+impl ApiKeyIdentity {
+    /// Returns true if it meets a requirement. A guard decides in the same way.
+    pub fn meets(&self, requirement: &Requirement) -> bool {
+        self.check(requirement) == Outcome::Met
+    }
+
+    /// Checks the key against a requirement. [`Outcome::StepUp`] means that a factor is missing, which a key
+    /// cannot prove.
+    pub fn check(&self, requirement: &Requirement) -> Outcome {
+        requirement.judge(self.rights(), Ceiling::Counts)
+    }
+
+    /// Checks a requirement inside a handler: `key.require(&rule)?`. See [`Identity::require`].
+    ///
+    /// # Errors
+    /// 403 `denied`, or 403 `factor_unavailable` if a factor is missing, which a key cannot prove.
+    pub fn require(&self, requirement: &Requirement) -> Result<(), Rejection> {
+        match self.check(requirement) {
+            Outcome::Met => Ok(()),
+            Outcome::StepUp => Err(AuthError::FactorUnavailable.into()),
+            Outcome::Denied => Err(AuthError::Denied.into()),
+        }
+    }
+
+    /// Checks a requirement and says why, for an operator or a log. See [`Identity::explain`].
+    pub fn explain(&self, requirement: &Requirement) -> Explanation {
+        requirement.explain(self.rights())
+    }
+}
+
+impl Principal {
+    /// Returns true if it meets a requirement. A guard decides in the same way.
+    pub fn meets(&self, requirement: &Requirement) -> bool {
+        self.check(requirement) == Outcome::Met
+    }
+
+    /// Checks it against a requirement. See [`ApiKeyIdentity::check`].
+    pub fn check(&self, requirement: &Requirement) -> Outcome {
+        requirement.judge(self.rights(), Ceiling::Counts)
+    }
+
+    /// Checks a requirement inside a handler: `who.require(&rule)?`.
+    ///
+    /// # Errors
+    /// Those of [`Identity::require`] and [`ApiKeyIdentity::require`].
+    pub fn require(&self, requirement: &Requirement) -> Result<(), Rejection> {
+        match self {
+            Self::Session(identity) => identity.require(requirement),
+            Self::ApiKey(program) => program.require(requirement),
+        }
+    }
+
+    /// Checks a requirement and says why, for an operator or a log. See [`Identity::explain`].
     pub fn explain(&self, requirement: &Requirement) -> Explanation {
         requirement.explain(self.rights())
     }
@@ -406,11 +464,11 @@ impl Requirement {
             Node::Permission(atoms) => met(rights.allow(atoms)),
             Node::Role(name) if ceiling == Ceiling::LeftOut => met(rights.grants.has_role(name)),
             Node::Role(name) => met(rights.has_role(name)),
-            Node::Factor { factor, within } => match rights.identity {
-                Some(identity) if passed(identity, *factor, *within) => Outcome::Met,
-                Some(_) => Outcome::StepUp,
-                // A job cannot prove a factor.
-                None => Outcome::Denied,
+            Node::Factor { factor, within } => match rights.acting {
+                Acting::Session(identity) if passed(identity, *factor, *within) => Outcome::Met,
+                // An API key cannot prove a factor. But the answer says that one is missing, and not a right.
+                Acting::Session(_) | Acting::ApiKey => Outcome::StepUp,
+                Acting::Job => Outcome::Denied,
             },
             Node::All(parts) => parts
                 .iter()
@@ -433,7 +491,7 @@ impl Requirement {
             Node::Not { part, .. } => {
                 met(part.judge(rights, ceiling.under_not()) == Outcome::Denied)
             }
-            Node::Custom { holds, .. } => met(rights.identity.is_some_and(|who| holds(who))),
+            Node::Custom { holds, .. } => met(rights.identity().is_some_and(|who| holds(who))),
         }
     }
 
@@ -481,8 +539,11 @@ impl Requirement {
 
     fn because(&self, rights: Rights<'_>, ceiling: Ceiling) -> String {
         match &*self.0 {
-            Node::SignedIn if rights.identity.is_none() => "the job runs for an account".to_owned(),
-            Node::SignedIn => "someone is signed in".to_owned(),
+            Node::SignedIn => match rights.acting {
+                Acting::Session(_) => "someone is signed in".to_owned(),
+                Acting::ApiKey => "the API key acts for an account".to_owned(),
+                Acting::Job => "the job runs for an account".to_owned(),
+            },
             Node::Permission(atoms) => because_permission(atoms, rights, ceiling),
             Node::Role(name) if rights.has_role(name) => "the account has this role".to_owned(),
             Node::Role(name) if rights.grants.has_role(name) && ceiling == Ceiling::LeftOut => {
@@ -492,22 +553,23 @@ impl Requirement {
                 "the account has this role, but the ceiling does not cover it".to_owned()
             }
             Node::Role(_) => "the account does not have this role".to_owned(),
-            Node::Factor { factor, .. } => match rights.identity {
-                Some(identity) => because_factor(*factor, identity),
-                None => "a job has no session, so it has proved no factor".to_owned(),
+            Node::Factor { factor, .. } => match rights.acting {
+                Acting::Session(identity) => because_factor(*factor, identity),
+                Acting::ApiKey => "an API key cannot prove a factor".to_owned(),
+                Acting::Job => "a job has no session, so it has proved no factor".to_owned(),
             },
             Node::All(_) => "the worst of its parts".to_owned(),
             Node::Any(_) => "the best of its parts".to_owned(),
             Node::Not { custom: true, .. }
                 if ceiling == Ceiling::Counts && !knows_custom_rules(rights) =>
             {
-                "the session is limited, or this is a job, and what the application's own rule looks \
-                 at is not known"
+                "the session is limited, or this is a job or an API key, and what the application's own \
+                 rule looks at is not known"
                     .to_owned()
             }
             Node::Not { .. } => "the opposite of its part".to_owned(),
-            Node::Custom { .. } if rights.identity.is_none() => {
-                "a job has no session, which the application's own rule needs".to_owned()
+            Node::Custom { .. } if rights.identity().is_none() => {
+                "a job and an API key have no session, which the application's own rule needs".to_owned()
             }
             Node::Custom { .. } => "a rule of the application decided".to_owned(),
         }
@@ -524,7 +586,7 @@ impl<P: TypedPermission> From<P> for Requirement {
 /// True if a custom rule can decide. A custom rule needs the session of a request, and a ceiling
 /// may hide something that the rule looks for.
 fn knows_custom_rules(rights: Rights<'_>) -> bool {
-    rights.identity.is_some() && !rights.are_limited()
+    rights.identity().is_some() && !rights.are_limited()
 }
 
 /// Collects the parts of a list that must not be empty.

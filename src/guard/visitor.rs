@@ -5,9 +5,9 @@ use http::request::Parts;
 
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
+use crate::identity::Identity;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolved::Resolved;
-use crate::identity::{AuthError, Identity};
 use crate::session::AnonymousSession;
 
 /// The session of the request, at any stage. If there is none, the extractor starts an anonymous
@@ -93,8 +93,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
         let request_identity = RequestIdentity::of(&parts.extensions)?;
         // Boxed, because it is rare and its future is large.
         let resolved = Box::pin(request_identity.visitor(parts)).await?.clone();
-        let nobody = || AuthError::NotSignedIn(resolved.not_signed_in());
-        let session_id = resolved.session_id().ok_or_else(nobody)?;
+        let session_id = resolved.session_id().ok_or_else(|| resolved.no_session())?;
         request_identity.answers_somebody();
         Ok(Self { session_id, resolved })
     }

@@ -33,6 +33,7 @@
 //! |---|---|---|
 //! | sessions that had ended | their rows are valid again, and someone may still have the cookie | yes |
 //! | devices that were known before a change of the password | they are bound to the account's epoch, which is lower again | yes: every device counts as new, and the owner is notified of its next sign-in |
+//! | [API keys](crate::api_key) that had ended | their rows are back | yes: every key ends, and its owner makes a new one |
 //! | [trusted devices](crate::trusted_device) that had ended | their rows are back | yes: every sign-in asks for the second factor |
 //! | links, codes and [action proofs](crate::action_proof) that were used or replaced | their rows are valid again | yes, all of them: people request new ones |
 //! | recoveries by administrators that an owner had stopped | their rows are open again | yes, all of them |

@@ -219,6 +219,13 @@
 //! | `trusted_device.lifetime` | 30 d | like a session: a device that is used every day asks for the factor once a month. From an hour to 90 days; using it does not make it longer, and a shorter time counts at once |
 //! | `trusted_device.max_per_account` | 10 | more than a person has. One more replaces the least recently used |
 //! | `trusted_device.superusers` | off | the accounts that may do everything should prove both factors each time |
+//! | `api_key.prefix` | none, so there are no keys | a prefix of your own lets scanners of public code find a lost key of your service. 3 to 16 lower-case letters or digits |
+//! | `api_key.header` | none | `Authorization: Bearer` is the standard, and every client can send it |
+//! | `api_key.max_per_account` | 20 | more than a person keeps track of |
+//! | `api_key.default_lifetime` | 90 d | a key that nobody remembers ends by itself |
+//! | `api_key.max_lifetime` | 366 d | a year, also one with 366 days. Up to 10 years for devices that nobody can reach |
+//! | `api_key.notice` | 7 d | a week is enough to replace a key, also over holidays |
+//! | `retention.api_keys` | 30 d | the holder of an old key still learns why it is refused |
 //! | roles that require a factor | forbid trusted devices | a service that requires a factor wants it at each sign-in. [`allow_trusted_devices`](crate::permission::Roles::allow_trusted_devices) changes this for a role |
 //! | recovery codes | ten, 120 random bits each | NIST asks for 112 bits where no slow hash is used. Not configurable |
 //!

@@ -26,6 +26,7 @@
 //! | links and codes; the longest is the link that objects to a recovery | 18 days (`account_recovery.delay` + `open_for` + `link_lifetime`) |
 //! | addresses that accounts have left | 30 days |
 //! | known devices: without it, people who have not signed in since count as new on their device | 180 days (`attempts.device_lifetime`) |
+//! | [API keys](crate::api_key): a use moves a key to the new secret. One that is not used until the old secret is removed is lost. `old_secrets` counts them | until each key was used |
 //! | [trusted devices](crate::trusted_device): without it, the next sign-in asks for the second factor again. A use moves the device to the new secret | 30 days (`trusted_device.lifetime`) |
 //! | seeds of [authenticators](crate::totp): maintenance encrypts them again, and so does a use | until the next [maintenance](crate::maintenance) |
 //! | [recovery codes](crate::recovery_code): they are digested with the secret of their time | until their owners have made new ones |

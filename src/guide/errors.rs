@@ -34,7 +34,11 @@
 //! | `enrolment_required` | 401 | a role of the account [requires a second factor](crate::second_factor#roles-that-require-a-factor), and it has none that is strong enough, or the sign-in used the last [recovery code](crate::recovery_code#what-a-page-should-do); set one up first |
 //! | `wrong_stage` | 401 | there is a session, but this handler needs another kind |
 //! | `insufficient_user_authentication` | 401 | the user must pass a factor, or pass it again (RFC 9470). `factors` lists the account's factors that are accepted. `enrol` lists the factors to set up first, if the account has none of these. `max_age` is the maximum age of the factor. `acr_values` has the factors in the form of [OAuth](#acr-values) |
-//! | `multiple_credentials` | 400 | the request has two bearer tokens, a bearer token and a valid session cookie, or two valid session cookies. Two cookies are an error only on routes that need to know the user |
+//! | `invalid_api_key` | 401 | the [API key](crate::api_key) is malformed or unknown |
+//! | `api_key_expired` | 401 | the time of the API key is over |
+//! | `api_key_revoked` | 401 | the API key was revoked, or replaced by a new one |
+//! | `api_key_account_unusable` | 401 | the account of the API key is disabled, closed or not verified |
+//! | `multiple_credentials` | 400 | the request has two bearer tokens or API keys, one of them and a valid session cookie, or two valid session cookies. Two cookies are an error only on routes that need to know the user |
 //!
 //! ## ACR values
 //!
@@ -56,6 +60,9 @@
 //! |---|---|---|
 //! | `denied` | 403 | the requirement is not met; the log says which one. A [job](super::jobs) never meets a factor |
 //! | `limited_session` | 403 | the session has a ceiling that does not cover this change of the account, see [`owner`](crate::identity::owner) |
+//! | `session_required` | 403 | the request has an API key, and the route accepts only sessions |
+//! | `api_key_required` | 403 | the request has a session, and the route accepts only API keys |
+//! | `factor_unavailable` | 403 | the route asks for a factor, which an API key cannot prove |
 //! | `cross_site_request` | 403 | a page of another site sent the request |
 //! | `not_found` | 404 | the id in the path is not a possible id |
 //! | `route_not_found` | 404 | there is no such route below the prefix of portcullis' own routes; only with [`auth_routes`](crate::GuardedRouter::auth_routes), or where [`not_found`](crate::not_found()) is the fallback |
@@ -108,6 +115,10 @@
 //! | `too_many_attempts` | 429 | Too many attempts failed. `Retry-After` says when to try again, and the correct code is refused until then. For codes of challenges and of sign-ins by mail, this is always told. For passwords, codes of second factors, reset links and requests for a sign-in by mail, it is told only with `attempts.reveal_lockout`. Otherwise the answer is that of a wrong password, code or link, or of an accepted request |
 //! | `wrong_password` | 403 | the password of the signed-in user is wrong |
 //! | `authenticator_not_found` | 404 | the account has no such authenticator, or it has waited too long for its first code; the answer is the same for one of another account |
+//! | `api_key_not_found` | 404 | the account has no such [API key](crate::own_api_key), or it has ended or was replaced; the answer is the same for one of another account |
+//! | `api_keys_off` | 404 | `api_key.prefix` is not set |
+//! | `api_key_name_taken` | 409 | another API key of the account has this name |
+//! | `too_many_api_keys` | 409 | the account has the maximum number of API keys |
 //! | `trusted_device_not_found` | 404 | the account has no such [trusted device](crate::trusted_device), or its trust has ended; the answer is the same for one of another account |
 //! | `too_many_authenticators` | 409 | the account has the maximum number of authenticators |
 //! | `factor_already_enrolled` | 409 | this factor, such as mailed or texted [codes](crate::sent_code), is already a second factor of the account |

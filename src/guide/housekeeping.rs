@@ -60,6 +60,7 @@
 //! | `auth_session`, `auth_session_data` | 7 days after the end; visitors: one hour | `retention.sessions` |
 //! | `auth_challenge`, `auth_challenge_start` | one hour after a code or link expired | `retention.challenges` |
 //! | `auth_totp`: authenticators that never got their first code | one hour, or `totp.confirm_lifetime` if that is longer | `retention.challenges` |
+//! | `auth_api_key` | 30 days after the key ended | `retention.api_keys` |
 //! | `auth_trusted_device` | until the trust ends | `trusted_device.lifetime` |
 //! | `auth_captcha` | one hour after it expired | `retention.challenges` |
 //! | `auth_captcha_failures` | until the window has passed | `captcha.window` |

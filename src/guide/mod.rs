@@ -20,6 +20,7 @@
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
 //! | check a factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |
+//! | let programs act for an account | [`api_key`](crate::api_key) |
 //! | let a browser skip the second factor for 30 days | [`trusted_device`](crate::trusted_device) |
 //! | make repeated requests of strangers more expensive | [`captcha`](crate::captcha) |
 //! | help people who have lost their phone, mailbox or everything | [`lost_access`] |
@@ -68,6 +69,8 @@
 //! | visitor | a client with an anonymous session, which has no account |
 //! | source | the network address of a client; IPv6 addresses count by their /64 network |
 //! | known device | a browser or program that has signed in to the account before |
+//! | API key | a secret with which a program acts for an account, within its scopes |
+//! | principal | who acts in a request: a person with a session, or a program with an API key |
 //! | trusted device | a browser or program that skips the second factor, because its owner asked for it |
 //! | flow | what one route does, for example a login; you can also call it as a method |
 //! | factor | a way to show who you are, such as a password or a code from an authenticator app |

@@ -38,6 +38,12 @@
 //! | a thief of the password adds a factor of their own, or removes the owner's | a change needs a recent second factor if there is one, and not a mailed or texted code if there is a stronger one. The first one needs a recent proof of the mailbox, if the account has a mail address. A change ends all other sessions, and the owner is told | `tests/it/totp.rs`, `tests/it/sent_code.rs` |
 //! | a role requires a second factor, and an account without one keeps its old session, or signs in another way (better-auth PR 9122) | every way to sign in and every request look at the roles; the account reaches only the routes that set up a factor | `tests/it/enrolment.rs` |
 //! | a weaker factor stands in for the one that a role requires | it is not offered, and its code is wrong | `tests/it/enrolment.rs` |
+//! | an API key is made for the account that the body names (CVE-2025-61928) | the account is that of the session; a body that names one is refused | `tests/it/own_api_key.rs` |
+//! | the restrictions of a route hold for one header that carries a key, and not for another (GHSA-57q6) | a key is read once, from either header, and then there is only one kind | `tests/it/api_key.rs` |
+//! | a revoked key works on from a cache (granit PR 2894, executor PR 1870) | each request reads the row of its key | `tests/it/api_key.rs` |
+//! | the digest of a key in the database is accepted as the key (soundspan PR 28) | what is shown is digested, with a key that is not in the database | `tests/it/api_key.rs` |
+//! | an API key counts as a factor, or changes credentials | a key has no identity, and no flow takes it | `tests/it/api_key.rs` |
+//! | an account that is locked after wrong passwords stops its programs, so a stranger can | the lock is for passwords alone | `tests/it/api_key.rs` |
 //! | a trusted device counts as the second factor, and satisfies a guard that asks for a recent one | it is no factor: such a session has only the password, and every change needs a second factor of the account | `tests/it/trusted_device.rs` |
 //! | a trusted device works on after a new password, a new factor or a recovery (scheb/2fa #126, vaultwarden PR 7682) | it is bound to the epoch of the account, which each of these increases; a recovery code, a reported session and a suspected theft end it too | `tests/it/trusted_device.rs` |
 //! | a session that a trusted device began keeps one factor after its account got more rights | each request checks whether the device may still stand in | `tests/it/trusted_device.rs` |

@@ -8,6 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
+use crate::api_key::looks_like_one;
 use crate::base::client::{ClientInfo, PeerAddr, TrustedProxies};
 use crate::base::clock::Timestamp;
 use crate::base::jwt::{Claims, MAX_TOKEN_BYTES, TokenType};
@@ -23,36 +24,74 @@ use crate::session::trusted::TrustedTokens;
 pub(crate) enum Credential {
     None,
     Cookie(Pair),
-    Bearer {
-        header: HeaderValue,
-    },
-    /// Cookies with our name, and possibly a bearer token of portcullis. Which of them counts is
+    Header(InHeader),
+    /// Cookies with our name, and possibly a credential of portcullis in a header. Which of them counts is
     /// decided when someone asks, because that needs the signatures.
     Many {
         cookies: Vec<Pair>,
-        bearer: Option<HeaderValue>,
+        header: Option<InHeader>,
     },
-    /// Two bearer tokens of portcullis.
+    /// Two credentials of portcullis in headers.
     Several,
 }
 
+/// A credential of portcullis in a header, which looks like one and may be invalid.
+#[derive(Debug)]
+pub(crate) enum InHeader {
+    /// The token of a session. The value is the whole header.
+    Bearer(HeaderValue),
+    ApiKey(ShownKey),
+}
+
+/// The header that has an API key.
+pub(crate) struct ShownKey {
+    value: HeaderValue,
+    /// True if it is `Authorization: Bearer`.
+    after_scheme: bool,
+}
+
+impl ShownKey {
+    pub(crate) fn text(&self) -> &[u8] {
+        match self.after_scheme {
+            true => bearer_token(&self.value).unwrap_or_default(),
+            false => self.value.as_bytes().trim_ascii(),
+        }
+    }
+}
+
+// Written by hand: the key must not be printed.
+impl std::fmt::Debug for ShownKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShownKey(..)")
+    }
+}
+
 impl Credential {
-    /// True if a token of portcullis is in a header, valid or not. Such a client stores its token
-    /// itself.
-    pub(crate) fn has_bearer(&self) -> bool {
-        matches!(self, Self::Bearer { .. } | Self::Several | Self::Many { bearer: Some(_), .. })
+    /// True if a credential of portcullis is in a header, valid or not. Such a client stores it itself.
+    pub(crate) fn has_header(&self) -> bool {
+        matches!(self, Self::Header(_) | Self::Several | Self::Many { header: Some(_), .. })
     }
 
-    /// True if a bearer token of portcullis is the only credential. No browser adds such a token on
-    /// its own, so no other site can have caused the request. A cookie with our name that does not
-    /// count is no credential.
+    /// True if a bearer token or an API key is the only credential. No browser adds one on its own, so no
+    /// other site can have caused the request. A cookie with our name that does not count is no credential.
     pub(crate) fn is_only_a_token(&self, context: &Context) -> bool {
         match self {
-            Self::Bearer { .. } => true,
-            Self::Many { cookies, bearer: Some(_) } => {
+            Self::Header(_) => true,
+            Self::Many { cookies, header: Some(_) } => {
                 !verified_cookies(context, cookies, context.now()).may_count(context)
             }
             _ => false,
+        }
+    }
+
+    /// Returns the API key, if it is the only credential.
+    pub(crate) fn only_api_key(&self, context: &Context) -> Option<&ShownKey> {
+        match self {
+            Self::Header(InHeader::ApiKey(key))
+            | Self::Many { header: Some(InHeader::ApiKey(key)), .. } => {
+                self.is_only_a_token(context).then_some(key)
+            }
+            _ => None,
         }
     }
 }
@@ -120,33 +159,49 @@ pub(crate) fn verified_cookies<'a>(
 }
 
 /// Returns the credential of portcullis that a request carries. An `Authorization` header that is
-/// not a bearer token of portcullis is ignored, because it belongs to the application.
+/// neither a bearer token nor an API key of portcullis is ignored, because it belongs to the application.
 pub(crate) fn credential(
     context: &Context,
     cookie: &SessionCookie,
     headers: &HeaderMap,
 ) -> Credential {
     let cookie = cookie.find(headers);
-    let bearer = if context.config.service.bearer {
-        let mut ours = headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .filter(|header| bearer_token(header).is_some_and(|token| context.jwt.is_ours(token)));
-        let first = ours.next().cloned();
-        if first.is_some() && ours.next().is_some() {
-            return Credential::Several;
-        }
-        first
-    } else {
-        None
-    };
-    match (cookie, bearer) {
-        (FoundCookie::Nothing, None) => Credential::None,
-        (FoundCookie::Nothing, Some(header)) => Credential::Bearer { header },
-        (FoundCookie::One(pair), None) => Credential::Cookie(pair),
-        (FoundCookie::One(pair), bearer) => Credential::Many { cookies: vec![pair], bearer },
-        (FoundCookie::Several(cookies), bearer) => Credential::Many { cookies, bearer },
+    let mut shown = in_headers(context, headers);
+    let header = shown.next();
+    if header.is_some() && shown.next().is_some() {
+        return Credential::Several;
     }
+    match (cookie, header) {
+        (FoundCookie::Nothing, None) => Credential::None,
+        (FoundCookie::Nothing, Some(header)) => Credential::Header(header),
+        (FoundCookie::One(pair), None) => Credential::Cookie(pair),
+        (FoundCookie::One(pair), header) => Credential::Many { cookies: vec![pair], header },
+        (FoundCookie::Several(cookies), header) => Credential::Many { cookies, header },
+    }
+}
+
+/// Returns the credentials of portcullis in headers.
+fn in_headers<'a>(
+    context: &'a Context,
+    headers: &'a HeaderMap,
+) -> impl Iterator<Item = InHeader> + 'a {
+    let (config, bearer) = (&context.config.api_key, context.config.service.bearer);
+    let prefix = config.prefix.as_deref();
+    let authorization =
+        if bearer || prefix.is_some() { Some(headers.get_all(AUTHORIZATION).iter()) } else { None };
+    let authorization = authorization.into_iter().flatten().filter_map(move |value| {
+        let token = bearer_token(value)?;
+        if prefix.is_some_and(|prefix| looks_like_one(prefix, token)) {
+            let value = value.clone();
+            return Some(InHeader::ApiKey(ShownKey { value, after_scheme: true }));
+        }
+        (bearer && context.jwt.is_ours(token)).then(|| InHeader::Bearer(value.clone()))
+    });
+    let own = config.header.as_deref().filter(|_| prefix.is_some());
+    let own = own.map(|name| headers.get_all(name).iter()).into_iter().flatten();
+    let own =
+        own.map(|value| InHeader::ApiKey(ShownKey { value: value.clone(), after_scheme: false }));
+    authorization.chain(own)
 }
 
 /// Returns the status that accepts a WebSocket handshake, if the request is one: RFC 6455 section

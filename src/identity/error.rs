@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
+use crate::api_key::ApiKeyRefusal;
 use crate::base::factor::Factor;
 use crate::base::problem::{Problem, Refusal, step_up_challenge, step_up_members};
 use crate::base::same_origin::CrossSite;
@@ -35,6 +36,8 @@ pub enum NotSignedIn {
     Anonymous,
     /// The request has more than one session cookie that counts. The status is 400.
     MultipleCredentials,
+    /// The API key is refused.
+    ApiKey(ApiKeyRefusal),
 }
 
 /// Why a request is refused.
@@ -60,6 +63,15 @@ pub enum AuthError {
     /// 401: the user must prove a factor, or prove it again.
     #[error("{}", step_up_detail(.0))]
     StepUp(StepUp),
+    /// 403: an API key cannot prove the factor that is needed.
+    #[error("this needs a factor, which an API key cannot prove; sign in instead")]
+    FactorUnavailable,
+    /// 403: the request has an API key, and only a session is accepted here.
+    #[error("an API key is not accepted here; sign in instead")]
+    SessionRequired,
+    /// 403: the request has a session, and only an API key is accepted here.
+    #[error("only an API key is accepted here")]
+    ApiKeyRequired,
     /// 403: another site sent the request.
     #[error(transparent)]
     CrossSite(#[from] CrossSite),
@@ -144,6 +156,14 @@ fn detail(reason: NotSignedIn) -> &'static str {
         NotSignedIn::MultipleCredentials => {
             "the request carries more than one credential; send one"
         }
+        NotSignedIn::ApiKey(ApiKeyRefusal::Invalid) => "the API key is not valid",
+        NotSignedIn::ApiKey(ApiKeyRefusal::Expired) => "the API key has expired; make a new one",
+        NotSignedIn::ApiKey(ApiKeyRefusal::Revoked) => {
+            "the API key was revoked or replaced; use the new one"
+        }
+        NotSignedIn::ApiKey(ApiKeyRefusal::Account) => {
+            "the account of this API key cannot be used at present"
+        }
     }
 }
 
@@ -154,7 +174,12 @@ impl Problem for AuthError {
             Self::NotSignedIn(_) | Self::WrongStage(_) | Self::StepUp(_) => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Denied | Self::LimitedSession(_) | Self::CrossSite(_) => StatusCode::FORBIDDEN,
+            Self::Denied
+            | Self::LimitedSession(_)
+            | Self::FactorUnavailable
+            | Self::SessionRequired
+            | Self::ApiKeyRequired
+            | Self::CrossSite(_) => StatusCode::FORBIDDEN,
             Self::MultipleCredentials => StatusCode::BAD_REQUEST,
             Self::NoSuchInstance => StatusCode::NOT_FOUND,
             Self::MissingLayer | Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -177,11 +202,18 @@ impl Problem for AuthError {
                 NotSignedIn::PasswordChangeRequired => "password_change_required",
                 NotSignedIn::EnrolmentRequired => "enrolment_required",
                 NotSignedIn::MultipleCredentials => "multiple_credentials",
+                NotSignedIn::ApiKey(ApiKeyRefusal::Invalid) => "invalid_api_key",
+                NotSignedIn::ApiKey(ApiKeyRefusal::Expired) => "api_key_expired",
+                NotSignedIn::ApiKey(ApiKeyRefusal::Revoked) => "api_key_revoked",
+                NotSignedIn::ApiKey(ApiKeyRefusal::Account) => "api_key_account_unusable",
             },
             Self::WrongStage(_) => "wrong_stage",
             Self::StepUp(_) => "insufficient_user_authentication",
             Self::Denied => "denied",
             Self::LimitedSession(_) => "limited_session",
+            Self::FactorUnavailable => "factor_unavailable",
+            Self::SessionRequired => "session_required",
+            Self::ApiKeyRequired => "api_key_required",
             Self::CrossSite(_) => "cross_site_request",
             Self::MultipleCredentials => "multiple_credentials",
             Self::NoSuchInstance => "not_found",

@@ -8,7 +8,7 @@ use crate::base::id::AccountId;
 use crate::base::problem::problem;
 use crate::base::transaction::{Fault, may_fault};
 use crate::handle::Portcullis;
-use crate::identity::resolved::Rights;
+use crate::identity::resolved::{Acting, Rights};
 use crate::identity::resolver::Resolver;
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Grants, Instances, Permission, PermissionSet};
@@ -141,7 +141,7 @@ impl JobIdentity {
     /// Returns the rights against which a requirement is checked.
     pub(crate) fn rights(&self) -> Rights<'_> {
         let Self { account, grants, ceilings, .. } = self;
-        Rights { account, grants, ceilings, identity: None }
+        Rights { account, grants, ceilings, acting: Acting::Job }
     }
 
     /// Counts a denial of this job.

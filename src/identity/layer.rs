@@ -119,13 +119,18 @@ where
             request_identity.cookie().apply(response.headers_mut(), action);
         }
         let config = &request_identity.auth().context().config;
-        if !config.service.bearer && response.status() == StatusCode::UNAUTHORIZED {
+        let told = config.service.bearer || request_identity.shows_header();
+        if !told && response.status() == StatusCode::UNAUTHORIZED {
             challenge_by_cookie(&mut response, &config.cookie_name());
         }
         let headers = response.headers_mut();
         if request_identity.resolved().is_some() {
             // The answer depends on the user, so a cache must not give it to someone else.
             vary(headers, "cookie, authorization");
+            let own = config.api_key.header.as_deref().filter(|_| config.api_key.prefix.is_some());
+            if let Some(name) = own.and_then(|name| HeaderValue::from_str(name).ok()) {
+                headers.append(VARY, name);
+            }
         }
         if request_identity.was_asked_how() {
             vary(headers, "sec-fetch-mode, accept");

@@ -70,8 +70,10 @@ pub(crate) mod enrolment;
 mod error;
 mod grant_cache;
 mod job;
+mod key_check;
 mod layer;
 pub mod owner;
+pub(crate) mod principal;
 mod recheck;
 pub(crate) mod refused;
 pub(crate) mod request_identity;
@@ -85,6 +87,7 @@ pub use error::{AuthError, NotSignedIn};
 pub use job::{JobError, JobIdentity};
 pub use layer::{AuthLayer, AuthService, ResponseFuture};
 pub use owner::AccountOwner;
+pub use principal::{ApiKeyIdentity, Principal};
 pub use resolved::Identity;
 pub use step_up::StepUp;
 
@@ -195,9 +198,10 @@ impl Portcullis {
         }
     }
 
-    /// The texts of the statements of a request: short, full, grants.
+    /// The texts of the statements of a request: short and full for a session, grants, short and full for
+    /// an API key.
     #[cfg(feature = "test-util")]
-    pub fn statements(&self) -> [String; 3] {
+    pub fn statements(&self) -> [String; 5] {
         self.per_instance::<Resolver>().texts().map(str::to_owned)
     }
 }

@@ -9,7 +9,9 @@
 //! 1. A session without a ceiling has all owner permissions.
 //! 2. A session with a ceiling has the owner permissions that its ceiling covers.
 //!    `auth-account:manage` covers all of them. Each narrower permission below covers one flow.
-//! 3. The grants of the account do not matter. People own their account without any grant, and
+//! 3. An [API key](crate::api_key) never has one, whatever its scopes are. It has no identity, and the flows
+//!    take no key.
+//! 4. The grants of the account do not matter. People own their account without any grant, and
 //!    being a superuser does not remove a ceiling.
 //!
 //! | permission | type | flows |
@@ -20,6 +22,7 @@
 //! | `auth-account:login-names` | [`LoginNames`] | [`login_name`](crate::login_name) |
 //! | `auth-account:sessions` | [`Sessions`] | [`own_session`](crate::own_session): list, end, report; [`action_proof`](crate::action_proof): list and take back |
 //! | `auth-account:factors` | [`Factors`] | [`totp`](crate::totp), [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code): set up, list and remove second factors; [`trusted_device`](crate::trusted_device): list and remove; [`account_recovery`](crate::account_recovery): list recoveries, and object |
+//! | `auth-account:api-keys` | [`ApiKeys`] | [`own_api_key`](crate::own_api_key): make, list, change and revoke [API keys](crate::api_key) |
 //! | `auth-account:close` | [`Close`] | [`own_account`](crate::own_account): close the account |
 //! | `auth-account:export` | [`Export`] | [`own_account`](crate::own_account): export what is kept |
 //! | `auth-account:memberships` | [`Memberships`] | `POST /memberships/refresh` |
@@ -116,6 +119,8 @@ account_permissions! {
     Sessions = "auth-account:sessions";
     /// Allows setting up, listing and removing second factors.
     Factors = "auth-account:factors";
+    /// Allows making, listing, changing and revoking API keys.
+    ApiKeys = "auth-account:api-keys";
     /// Allows closing the account.
     Close = "auth-account:close";
     /// Allows exporting everything that is kept about the account.

@@ -4,13 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api_key::ApiKeyRefusal;
 use crate::base::announcement::Listener;
 use crate::handle::Portcullis;
-use crate::identity::enrolment;
 use crate::identity::error::{AuthError, NotSignedIn};
+use crate::identity::principal::ApiKeyIdentity;
 use crate::identity::resolved::Identity;
 use crate::identity::resolver::{Resolver, goes_on};
 use crate::identity::store::Found;
+use crate::identity::{enrolment, key_check};
 use crate::session::judge::Ended;
 use crate::session::{Session, Stage};
 
@@ -72,6 +74,43 @@ impl Portcullis {
         let session = Session { state: Arc::new(state), transport, just_rotated: false };
         let identity = Identity::new(token_id, session, Arc::new(account), grants, now);
         Ok(identity.with_enrolment_due(due))
+    }
+
+    /// The same for an API key.
+    ///
+    /// # Errors
+    /// [`AuthError::NotSignedIn`] if the key does not count any more. [`AuthError::Fault`] during an outage.
+    pub async fn recheck_api_key(
+        &self,
+        program: &ApiKeyIdentity,
+    ) -> Result<ApiKeyIdentity, AuthError> {
+        let resolver = self.per_instance::<Resolver>();
+        let found = key_check::check(self, &resolver, program.digests().to_vec()).await?;
+        found.map_err(AuthError::NotSignedIn)
+    }
+
+    /// Waits until an API key ends, and returns why. See [`session_end`](Self::session_end).
+    pub fn api_key_end(
+        &self,
+        program: &ApiKeyIdentity,
+        every: Duration,
+    ) -> impl Future<Output = NotSignedIn> + Send + use<> {
+        let (auth, program) = (self.clone(), program.clone());
+        let listener = Listener::new(program.account().id(), program.key().id());
+        let every = every.max(LEAST_WAIT);
+        async move {
+            loop {
+                let announced = listener.next();
+                if auth.context().now() >= program.key().expires_at() {
+                    return NotSignedIn::ApiKey(ApiKeyRefusal::Expired);
+                }
+                if let Err(AuthError::NotSignedIn(reason)) = auth.recheck_api_key(&program).await {
+                    return reason;
+                }
+                let left = program.key().expires_at().since(auth.context().now());
+                let _ = tokio::time::timeout(every.min(left), announced).await;
+            }
+        }
     }
 
     /// Waits until a session ends, and returns why. Use it to close a connection that is still

@@ -19,6 +19,7 @@ use crate::handle::Portcullis;
 use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::enrolment;
 use crate::identity::error::{AuthError, NotSignedIn};
+use crate::identity::principal::Principal;
 use crate::identity::refused::{Compared, Refused};
 use crate::identity::resolved::{Identity, Resolved, TokenId};
 use crate::identity::resolver::{Resolver, goes_on};
@@ -33,6 +34,7 @@ use crate::session::{
     Transport,
 };
 
+mod api_key;
 mod token;
 mod turn;
 mod visitor;
@@ -59,6 +61,8 @@ pub(crate) struct RequestIdentity {
     private: AtomicBool,
     /// True if the answer depends on whether the browser asked for a page or for data.
     asked_how: AtomicBool,
+    /// True if a guard of this request accepts API keys.
+    api_keys: AtomicBool,
     /// The status that accepts the handshake, if the request is a WebSocket handshake.
     handshake: Option<StatusCode>,
     /// When the layer received the request. The replay check and the rotation use this time. All
@@ -132,6 +136,7 @@ impl RequestIdentity {
             refusal_noted: AtomicBool::new(false),
             private: AtomicBool::new(false),
             asked_how: AtomicBool::new(false),
+            api_keys: AtomicBool::new(false),
             handshake: None,
             arrived_at: context.now(),
             source: Source::Direct { peer: None, user_agent: None },
@@ -181,7 +186,39 @@ impl RequestIdentity {
                 self.answers_somebody();
                 Ok(identity.clone())
             }
-            other => Err(AuthError::NotSignedIn(other.not_signed_in())),
+            other => Err(other.no_session()),
+        }
+    }
+
+    /// Returns who acts, for a handler that serves sessions and API keys.
+    pub(crate) async fn principal(&self) -> Result<Principal, AuthError> {
+        let principal = match self.resolve().await? {
+            Resolved::Full(identity) => Principal::Session(identity.clone()),
+            Resolved::ApiKey(program) => Principal::ApiKey(program.clone()),
+            other => return Err(other.no_session()),
+        };
+        self.answers_somebody();
+        Ok(principal)
+    }
+
+    /// See [`Credential::has_header`].
+    pub(crate) fn shows_header(&self) -> bool {
+        self.credential.has_header()
+    }
+
+    /// Notes that a guard of this request accepts API keys.
+    pub(crate) fn takes_api_keys(&self) {
+        self.api_keys.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the account that acts. That of an API key only behind a guard that accepts keys.
+    pub(crate) async fn account(&self) -> Result<Account, AuthError> {
+        match self.resolve().await? {
+            Resolved::ApiKey(program) if self.api_keys.load(Ordering::Relaxed) => {
+                self.answers_somebody();
+                Ok(program.account().clone())
+            }
+            _ => Ok(self.full().await?.account().clone()),
         }
     }
 
@@ -338,7 +375,7 @@ impl RequestIdentity {
             {
                 Session { state, transport, just_rotated: false }
             }
-            resolved => return Err(AuthError::NotSignedIn(resolved.not_signed_in())),
+            resolved => return Err(resolved.no_session()),
         };
         let next = NextToken {
             sid: token.claims.sid,
@@ -389,6 +426,9 @@ impl RequestIdentity {
 
     async fn find_out(&self, purpose: Use) -> Result<Resolved, AuthError> {
         let now = self.auth.context().now();
+        if let Some(key) = self.credential.only_api_key(self.auth.context()) {
+            return Box::pin(self.by_api_key(key)).await;
+        }
         match self.token(purpose, now)? {
             // Boxed, so that the future of a request without a token stays small.
             Ok(token) => Ok(Box::pin(self.judge(token, purpose, now)).await?.resolved),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::error::NotSignedIn;
+use super::error::{AuthError, NotSignedIn};
+use super::principal::ApiKeyIdentity;
 use crate::account::Account;
 use crate::base::clock::Timestamp;
 use crate::base::factor::Factor;
@@ -100,7 +101,7 @@ impl Identity {
     /// Returns the rights against which a requirement is checked.
     pub(crate) fn rights(&self) -> Rights<'_> {
         let IdentityData { account, grants, ceiling, .. } = &*self.0;
-        Rights { account, grants, ceilings: ceiling.as_slice(), identity: Some(self) }
+        Rights { account, grants, ceilings: ceiling.as_slice(), acting: Acting::Session(self) }
     }
 
     /// Returns the permissions to which the session is limited, or `None` if it has no ceiling.
@@ -185,19 +186,33 @@ impl Identity {
     }
 }
 
-/// The rights against which a requirement is checked: those of a request, or of a job, which has no
-/// session.
+/// Who acts. Only a session has proved factors.
+#[derive(Clone, Copy)]
+pub(crate) enum Acting<'a> {
+    Session(&'a Identity),
+    ApiKey,
+    Job,
+}
+
+/// The rights against which a requirement is checked: those of a request, or of a job.
 #[derive(Clone, Copy)]
 pub(crate) struct Rights<'a> {
     pub(crate) account: &'a Account,
     pub(crate) grants: &'a Grants,
     /// The permissions to which the rights are limited. Each of these sets counts.
     pub(crate) ceilings: &'a [PermissionSet],
-    /// The request with its session. A job has none, so it has proved no factor.
-    pub(crate) identity: Option<&'a Identity>,
+    pub(crate) acting: Acting<'a>,
 }
 
-impl Rights<'_> {
+impl<'a> Rights<'a> {
+    /// Returns the request with its session. An API key and a job have none.
+    pub(crate) fn identity(&self) -> Option<&'a Identity> {
+        match self.acting {
+            Acting::Session(identity) => Some(identity),
+            Acting::ApiKey | Acting::Job => None,
+        }
+    }
+
     /// True if there is a ceiling.
     pub(crate) fn are_limited(&self) -> bool {
         !self.ceilings.is_empty()
@@ -254,13 +269,15 @@ pub(crate) enum Resolved {
     PasswordChange(PasswordChangeSession),
     Enrolment(EnrolmentSession),
     Full(Identity),
+    /// A program with an API key. It is never a session.
+    ApiKey(ApiKeyIdentity),
 }
 
 impl Resolved {
     /// Returns the id of the session, at any stage.
     pub(crate) fn session_id(&self) -> Option<SessionId> {
         match self {
-            Self::Nobody(_) => None,
+            Self::Nobody(_) | Self::ApiKey(_) => None,
             Self::Anonymous(session) => Some(session.id()),
             Self::Pending(session) => Some(session.id()),
             Self::PasswordChange(session) => Some(session.id()),
@@ -273,7 +290,7 @@ impl Resolved {
     #[cfg(feature = "routes")]
     pub(crate) fn stage(&self) -> Option<Stage> {
         match self {
-            Self::Nobody(_) => None,
+            Self::Nobody(_) | Self::ApiKey(_) => None,
             Self::Anonymous(_) => Some(Stage::Anonymous),
             Self::Pending(_) => Some(Stage::PendingSecondFactor),
             Self::PasswordChange(_) => Some(Stage::MustChangePassword),
@@ -282,7 +299,7 @@ impl Resolved {
         }
     }
 
-    /// Returns the account of the session, at any stage.
+    /// Returns the account of the session, at any stage, or that of the API key.
     pub(crate) fn account(&self) -> Option<&Account> {
         match self {
             Self::Nobody(_) | Self::Anonymous(_) => None,
@@ -290,6 +307,7 @@ impl Resolved {
             Self::PasswordChange(session) => Some(session.account()),
             Self::Enrolment(session) => Some(session.account()),
             Self::Full(identity) => Some(identity.account()),
+            Self::ApiKey(program) => Some(program.account()),
         }
     }
 
@@ -305,7 +323,8 @@ impl Resolved {
             | Self::Anonymous(_)
             | Self::Pending(_)
             | Self::PasswordChange(_)
-            | Self::Enrolment(_) => None,
+            | Self::Enrolment(_)
+            | Self::ApiKey(_) => None,
         }
     }
 
@@ -315,21 +334,24 @@ impl Resolved {
         match self {
             Self::Full(identity) => identity.is_superseded(),
             Self::Enrolment(session) => session.state.ended.is_some(),
-            Self::Nobody(_) | Self::Anonymous(_) | Self::Pending(_) | Self::PasswordChange(_) => {
-                false
-            }
+            Self::Nobody(_)
+            | Self::Anonymous(_)
+            | Self::Pending(_)
+            | Self::PasswordChange(_)
+            | Self::ApiKey(_) => false,
         }
     }
 
-    /// Returns why this is not a full session.
-    pub(crate) fn not_signed_in(&self) -> NotSignedIn {
-        match self {
+    /// Returns the error where a full session is needed and this is none.
+    pub(crate) fn no_session(&self) -> AuthError {
+        AuthError::NotSignedIn(match self {
             Self::Nobody(reason) => *reason,
             Self::Anonymous(_) => NotSignedIn::Anonymous,
             Self::Pending(_) => NotSignedIn::SecondFactorRequired,
             Self::PasswordChange(_) => NotSignedIn::PasswordChangeRequired,
             Self::Enrolment(_) => NotSignedIn::EnrolmentRequired,
             Self::Full(_) => NotSignedIn::NoCredential,
-        }
+            Self::ApiKey(_) => return AuthError::SessionRequired,
+        })
     }
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::AtomicBool;
 use quick_cache::sync::Cache;
 
 use crate::account::Account;
+use crate::api_key::ApiKey;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
-use crate::base::id::{AccountId, SessionId};
+use crate::base::id::{AccountId, ApiKeyId, SessionId};
 use crate::base::transaction::{Db, Fault};
 use crate::context::Context;
 use crate::handle::PerInstance;
@@ -38,10 +39,15 @@ pub(crate) struct Resolver {
     /// Findings that were already reported. Each is reported once, and reporting takes a lock.
     pub(super) found_foreign_cookie: AtomicBool,
     pub(super) found_clock_skew: AtomicBool,
+    /// API keys whose use was recorded, with the time. So of many requests at once, only one writes.
+    pub(super) used_keys: Cache<ApiKeyId, Timestamp>,
 }
 
 /// The maximum number of entries in each of the three caches above.
 const MOVED_SESSIONS: usize = 10_000;
+
+/// The maximum number of API keys in the cache of uses.
+const USED_KEYS: usize = 10_000;
 
 impl PerInstance for Resolver {
     fn open(context: &Context) -> Self {
@@ -58,6 +64,7 @@ impl PerInstance for Resolver {
             shared: Cache::new(MOVED_SESSIONS),
             found_foreign_cookie: AtomicBool::new(false),
             found_clock_skew: AtomicBool::new(false),
+            used_keys: Cache::new(USED_KEYS),
         }
     }
 }
@@ -80,6 +87,20 @@ impl Resolver {
             Box::pin(db.read(statements.find_with_grants(&context.database, &digests))).await?
         };
         Ok(found)
+    }
+
+    /// Returns the API key with one of these digests, and its account. See [`find`](Self::find).
+    pub(super) async fn find_key(
+        &self,
+        context: &Context,
+        digests: &[[u8; 32]],
+    ) -> Result<Option<Found<ApiKey>>, AuthError> {
+        let (db, statements) = (context.db(), &self.statements);
+        Ok(if self.memory.is_some() {
+            db.read(statements.find_key(&context.database, digests)).await?
+        } else {
+            db.read(statements.find_key_with_grants(&context.database, digests)).await?
+        })
     }
 
     /// Returns the grants of the account. They come from the full statement, from memory, or from
@@ -147,7 +168,7 @@ impl Resolver {
 
     /// The texts of the statements. A test asks the database for their query plans.
     #[cfg(feature = "test-util")]
-    pub(crate) fn texts(&self) -> [&str; 3] {
+    pub(crate) fn texts(&self) -> [&str; 5] {
         self.statements.texts()
     }
 }

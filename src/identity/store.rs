@@ -27,6 +27,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, Value};
 
 use crate::account::Account;
+use crate::api_key::ApiKey;
 use crate::base::clock::Timestamp;
 use crate::base::factor::{EnrolledFactors, PassedFactors};
 use crate::base::id::AccountId;
@@ -36,31 +37,70 @@ use crate::permission::{GrantRow, Levels, RoleRow};
 use crate::session::Stage;
 use crate::session::judge::{ClientMark, Ended, SessionState, lingers_until};
 
-/// The columns of the short statement: the expression, its type on PostgreSQL (for typed NULLs in
-/// the other branches), and what the row of a grant has in this column.
-const COLUMNS: [(&str, &str, Option<&str>); 35] = [
-    ("s.id", "uuid", None),
-    ("s.lineage_id", "uuid", None),
-    ("s.account_id", "uuid", None),
-    ("s.account_epoch", "bigint", None),
-    ("s.stage", "smallint", None),
-    ("s.generation", "bigint", None),
-    ("s.rotated_at", "bigint", None),
-    ("s.late_use_at", "bigint", None),
-    ("s.previous_late_use_at", "bigint", None),
-    ("s.rotated_network", "bigint", None),
-    ("s.rotated_browser", "bigint", None),
-    ("s.created_at", "bigint", None),
-    ("s.expires_at", "bigint", None),
-    ("s.idle_ms", "bigint", Some("r.max_idle_ms")),
-    ("s.persistent", "boolean", Some("r.requires_factor")),
-    ("s.factors", "text", None),
-    ("s.ceiling", "text", Some("r.permissions")),
-    ("s.address", "text", Some("g.resource")),
-    ("s.user_agent", "text", Some("g.resource_id")),
-    ("s.ended_at", "bigint", None),
-    ("s.end_reason", "text", None),
-    ("s.suspicious_at", "bigint", None),
+/// A column of the short statement: the expression, its type on PostgreSQL (for typed NULLs in the other
+/// branches), and what the row of a grant has in this column.
+type Column = (&'static str, &'static str, Option<&'static str>);
+
+/// The table in which the credential of a request is looked up, by its digest.
+#[derive(Clone, Copy)]
+struct Anchor {
+    table: &'static str,
+    columns: &'static [Column],
+}
+
+const SESSION: Anchor = Anchor {
+    table: "auth_session",
+    columns: &[
+        ("s.id", "uuid", None),
+        ("s.lineage_id", "uuid", None),
+        ("s.account_id", "uuid", None),
+        ("s.account_epoch", "bigint", None),
+        ("s.stage", "smallint", None),
+        ("s.generation", "bigint", None),
+        ("s.rotated_at", "bigint", None),
+        ("s.late_use_at", "bigint", None),
+        ("s.previous_late_use_at", "bigint", None),
+        ("s.rotated_network", "bigint", None),
+        ("s.rotated_browser", "bigint", None),
+        ("s.created_at", "bigint", None),
+        ("s.expires_at", "bigint", None),
+        ("s.idle_ms", "bigint", Some("r.max_idle_ms")),
+        ("s.persistent", "boolean", Some("r.requires_factor")),
+        ("s.factors", "text", None),
+        ("s.ceiling", "text", Some("r.permissions")),
+        ("s.address", "text", Some("g.resource")),
+        ("s.user_agent", "text", Some("g.resource_id")),
+        ("s.ended_at", "bigint", None),
+        ("s.end_reason", "text", None),
+        ("s.suspicious_at", "bigint", None),
+    ],
+};
+
+const API_KEY: Anchor = Anchor {
+    table: "auth_api_key",
+    columns: &[
+        ("s.id", "uuid", None),
+        ("s.first_id", "uuid", None),
+        ("s.account_id", "uuid", None),
+        ("s.created_at", "bigint", Some("r.max_idle_ms")),
+        ("s.expires_at", "bigint", None),
+        ("s.rotated_at", "bigint", None),
+        ("s.ended_at", "bigint", None),
+        ("s.last_used_at", "bigint", None),
+        ("s.name", "text", Some("g.resource")),
+        ("s.hint", "text", Some("g.resource_id")),
+        ("s.scopes", "text", Some("r.permissions")),
+        ("s.key_id", "text", None),
+        // A key has no column of this type.
+        (NO_FLAG, "boolean", Some("r.requires_factor")),
+    ],
+};
+
+/// Stands for a NULL of the type of its column.
+const NO_FLAG: &str = "NULL";
+
+/// The columns of the account. They follow those of the anchor.
+const ACCOUNT_COLUMNS: [Column; 13] = [
     ("a.username", "text", Some("r.name")),
     ("a.email", "text", None),
     ("a.phone", "text", None),
@@ -74,6 +114,17 @@ const COLUMNS: [(&str, &str, Option<&str>); 35] = [
     ("a.rate_limit", "bigint", None),
     (AUTHORIZATION_VERSION, "bigint", None),
     ("a.id", "uuid", None),
+];
+
+/// What the row of a grant has, in the order in which [`grant`] reads it.
+const GRANT: [&str; 7] = [
+    "r.name",
+    "r.permissions",
+    "g.resource",
+    "g.resource_id",
+    "r.requires_factor",
+    "r.max_idle_ms",
+    "r.trusted_devices",
 ];
 
 /// The version of all authorization. Cached grants are kept under it and under the version of their
@@ -95,18 +146,27 @@ const ACCOUNT: i32 = 5;
 #[derive(Debug)]
 pub(crate) struct Statements {
     backend: DbBackend,
-    short: String,
-    full: String,
+    session: Lookup,
+    api_key: Lookup,
     grants: String,
     /// How many branches the statement of the grants has, so how often it contains the account. The
     /// full statement contains the digests once more than that.
     branches: usize,
 }
 
-/// A session and its account, as one statement read them.
+/// The two forms of the statement for one anchor.
 #[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) state: SessionState,
+struct Lookup {
+    short: String,
+    full: String,
+    /// The positions of [`GRANT`] in a row of the full form.
+    grant: [usize; 7],
+}
+
+/// A credential and its account, as one statement read them.
+#[derive(Debug)]
+pub(crate) struct Found<S = SessionState> {
+    pub(crate) state: S,
     pub(crate) account: Option<Account>,
     /// The version of all authorization. If its row is missing, this is `None` and nothing is
     /// cached.
@@ -136,72 +196,11 @@ impl Statements {
         let names: Vec<_> = levels.all().into_iter().map(|level| format!("'{level}'")).collect();
         let names = names.join(", ");
         let mut placeholders = Placeholders { backend, next: 1 };
-        let columns: Vec<_> = COLUMNS.iter().map(|(expression, ..)| *expression).collect();
-        let session = format!(
-            "FROM auth_session s LEFT JOIN auth_account a ON a.id = s.account_id \
-             WHERE s.token_digest{}",
-            placeholders.digests(digests),
-        );
-        let short = format!("SELECT {} {session}", columns.join(", "));
-
-        let mut full = format!("SELECT 0 AS kind, {} {session}", columns.join(", "));
-        let mut branches = vec![
-            (
-                ROLE,
-                "JOIN auth_account_role g ON g.account_id = s.account_id JOIN auth_role r ON r.id = g.role_id",
-            ),
-            (
-                ROLE,
-                "JOIN auth_account_group m ON m.account_id = s.account_id JOIN auth_group_role g ON g.group_id = m.group_id JOIN auth_role r ON r.id = g.role_id",
-            ),
-            (PERMISSION, "JOIN auth_account_permission p ON p.account_id = s.account_id"),
-        ];
-        if !names.is_empty() {
-            branches.push((MEMBERSHIP, "JOIN auth_membership g ON g.account_id = s.account_id"));
-        }
-        let null = |kind: &str| match backend {
-            DbBackend::Postgres => format!("NULL::{kind}"),
-            _ => "NULL".to_owned(),
-        };
-        let columns_of = |kind: i32| {
-            // All branches of a UNION must have the same columns. So the values of a grant are put
-            // into columns of the session that have the same type, and the other columns are NULL.
-            let columns = COLUMNS.iter().map(|(_, column, grant)| match (*grant, kind) {
-                (Some(grant), ROLE) => grant.to_owned(),
-                (Some("r.permissions"), PERMISSION) => "p.permission".to_owned(),
-                (Some("r.name"), MEMBERSHIP) => "g.level".to_owned(),
-                (Some(grant), MEMBERSHIP) if grant.starts_with("g.") => grant.to_owned(),
-                (Some(grant), LEVEL_ROLE) if grant.starts_with("r.") => grant.to_owned(),
-                _ => null(column),
-            });
-            columns.collect::<Vec<_>>().join(", ")
-        };
-        for (kind, joins) in &branches {
-            placeholders.start_branch();
-            full.push_str(&format!(
-                " UNION ALL SELECT {kind}, {} FROM auth_session s {joins} WHERE s.token_digest{}",
-                columns_of(*kind),
-                placeholders.digests(digests),
-            ));
-        }
-        if !names.is_empty() {
-            placeholders.start_branch();
-            // EXISTS and not a join: each role is read once, and not once for each membership. An
-            // account can have thousands of memberships.
-            full.push_str(&format!(
-                " UNION ALL SELECT {LEVEL_ROLE}, {} FROM auth_role r WHERE r.name IN ({names}) \
-                 AND EXISTS (SELECT 1 FROM auth_session s JOIN auth_membership g \
-                 ON g.account_id = s.account_id WHERE s.token_digest{})",
-                columns_of(LEVEL_ROLE),
-                placeholders.digests(digests),
-            ));
-        }
-
-        let mut placeholders = Placeholders { backend, next: 1 };
         let mut account = || {
             placeholders.start_branch();
             placeholders.one()
         };
+        let null = |kind: &str| typed_null(backend, kind);
         let (text, number) = (null("text"), null("bigint"));
         // The columns that only the row of the account has, and one that only a role has.
         let numbers = [number.as_str(); 7].join(", ");
@@ -242,7 +241,9 @@ impl Statements {
             account(),
         ));
         let branches = if names.is_empty() { 3 } else { 5 };
-        Self { backend, short, full, grants, branches }
+        let lookup = |anchor| Lookup::new(backend, digests, &names, anchor);
+        let (session, api_key) = (lookup(SESSION), lookup(API_KEY));
+        Self { backend, session, api_key, grants, branches }
     }
 
     /// Returns the session with this token, its account and the version of all authorization.
@@ -251,12 +252,7 @@ impl Statements {
         db: &Database,
         digests: &[[u8; 32]],
     ) -> Result<Option<Found>, DbErr> {
-        let statement =
-            Statement::from_sql_and_values(self.backend, &self.short, bytes(digests, 1));
-        match db.query_one_raw(statement).await? {
-            Some(row) => session(&row, 0).map(Some),
-            None => Ok(None),
-        }
+        self.short(db, &self.session, digests, session).await
     }
 
     /// The same, with the grants of the account.
@@ -265,21 +261,60 @@ impl Statements {
         db: &Database,
         digests: &[[u8; 32]],
     ) -> Result<Option<Found>, DbErr> {
+        self.full(db, &self.session, digests, session).await
+    }
+
+    /// Returns the API key with one of these digests, its account and the version of all authorization.
+    pub(crate) async fn find_key(
+        &self,
+        db: &Database,
+        digests: &[[u8; 32]],
+    ) -> Result<Option<Found<ApiKey>>, DbErr> {
+        self.short(db, &self.api_key, digests, api_key).await
+    }
+
+    /// The same, with the grants of the account.
+    pub(crate) async fn find_key_with_grants(
+        &self,
+        db: &Database,
+        digests: &[[u8; 32]],
+    ) -> Result<Option<Found<ApiKey>>, DbErr> {
+        self.full(db, &self.api_key, digests, api_key).await
+    }
+
+    async fn short<S>(
+        &self,
+        db: &Database,
+        lookup: &Lookup,
+        digests: &[[u8; 32]],
+        read: impl Fn(&QueryResult, usize) -> Result<Found<S>, DbErr>,
+    ) -> Result<Option<Found<S>>, DbErr> {
+        let statement =
+            Statement::from_sql_and_values(self.backend, &lookup.short, bytes(digests, 1));
+        db.query_one_raw(statement).await?.map(|row| read(&row, 0)).transpose()
+    }
+
+    async fn full<S>(
+        &self,
+        db: &Database,
+        lookup: &Lookup,
+        digests: &[[u8; 32]],
+        read: impl Fn(&QueryResult, usize) -> Result<Found<S>, DbErr>,
+    ) -> Result<Option<Found<S>>, DbErr> {
         // MySQL and MariaDB have no numbered placeholders, so each branch needs the values again.
         let times = if self.backend == DbBackend::MySql { self.branches + 1 } else { 1 };
         let statement =
-            Statement::from_sql_and_values(self.backend, &self.full, bytes(digests, times));
+            Statement::from_sql_and_values(self.backend, &lookup.full, bytes(digests, times));
         let mut found = None;
         let mut grants = Vec::new();
         for row in db.query_all_raw(statement).await? {
             match row.try_get_by_index::<i32>(0)? {
-                0 => found = Some(session(&row, 1)?),
-                // The positions of the columns in `COLUMNS`, plus one for `kind`.
-                kind => grants.push(grant(&row, kind, [23, 17, 18, 19, 15, 14, 26])?),
+                0 => found = Some(read(&row, 1)?),
+                kind => grants.push(grant(&row, kind, lookup.grant)?),
             }
         }
-        // The branches of the grants look for the session themselves. Without a session there are
-        // no grants either.
+        // The branches of the grants look for the credential themselves. Without one there are no grants
+        // either.
         Ok(found.map(|found| Found { grants, ..found }))
     }
 
@@ -311,8 +346,95 @@ impl Statements {
 
     /// The texts. A test asks the database for their query plans.
     #[cfg(feature = "test-util")]
-    pub(crate) fn texts(&self) -> [&str; 3] {
-        [&self.short, &self.full, &self.grants]
+    pub(crate) fn texts(&self) -> [&str; 5] {
+        let Self { session, api_key, grants, .. } = self;
+        [&session.short, &session.full, grants, &api_key.short, &api_key.full]
+    }
+}
+
+impl Lookup {
+    /// `names` are the names of the levels, quoted.
+    fn new(backend: DbBackend, digests: usize, names: &str, anchor: Anchor) -> Self {
+        let mut placeholders = Placeholders { backend, next: 1 };
+        let null = |kind: &str| typed_null(backend, kind);
+        let table = anchor.table;
+        let all = anchor.columns.iter().chain(&ACCOUNT_COLUMNS);
+        let columns: Vec<_> = all
+            .clone()
+            .map(|(expression, kind, _)| match *expression {
+                NO_FLAG => null(kind),
+                expression => expression.to_owned(),
+            })
+            .collect();
+        let session = format!(
+            "FROM {table} s LEFT JOIN auth_account a ON a.id = s.account_id \
+             WHERE s.token_digest{}",
+            placeholders.digests(digests),
+        );
+        let short = format!("SELECT {} {session}", columns.join(", "));
+
+        let mut full = format!("SELECT 0 AS kind, {} {session}", columns.join(", "));
+        let mut branches = vec![
+            (
+                ROLE,
+                "JOIN auth_account_role g ON g.account_id = s.account_id JOIN auth_role r ON r.id = g.role_id",
+            ),
+            (
+                ROLE,
+                "JOIN auth_account_group m ON m.account_id = s.account_id JOIN auth_group_role g ON g.group_id = m.group_id JOIN auth_role r ON r.id = g.role_id",
+            ),
+            (PERMISSION, "JOIN auth_account_permission p ON p.account_id = s.account_id"),
+        ];
+        if !names.is_empty() {
+            branches.push((MEMBERSHIP, "JOIN auth_membership g ON g.account_id = s.account_id"));
+        }
+        let columns_of = |kind: i32| {
+            // All branches of a UNION must have the same columns. So the values of a grant are put
+            // into columns of the session that have the same type, and the other columns are NULL.
+            let columns = all.clone().map(|(_, column, grant)| match (*grant, kind) {
+                (Some(grant), ROLE) => grant.to_owned(),
+                (Some("r.permissions"), PERMISSION) => "p.permission".to_owned(),
+                (Some("r.name"), MEMBERSHIP) => "g.level".to_owned(),
+                (Some(grant), MEMBERSHIP) if grant.starts_with("g.") => grant.to_owned(),
+                (Some(grant), LEVEL_ROLE) if grant.starts_with("r.") => grant.to_owned(),
+                _ => null(column),
+            });
+            columns.collect::<Vec<_>>().join(", ")
+        };
+        for (kind, joins) in &branches {
+            placeholders.start_branch();
+            full.push_str(&format!(
+                " UNION ALL SELECT {kind}, {} FROM {table} s {joins} WHERE s.token_digest{}",
+                columns_of(*kind),
+                placeholders.digests(digests),
+            ));
+        }
+        if !names.is_empty() {
+            placeholders.start_branch();
+            // EXISTS and not a join: each role is read once, and not once for each membership. An
+            // account can have thousands of memberships.
+            full.push_str(&format!(
+                " UNION ALL SELECT {LEVEL_ROLE}, {} FROM auth_role r WHERE r.name IN ({names}) \
+                 AND EXISTS (SELECT 1 FROM {table} s JOIN auth_membership g \
+                 ON g.account_id = s.account_id WHERE s.token_digest{})",
+                columns_of(LEVEL_ROLE),
+                placeholders.digests(digests),
+            ));
+        }
+        // Plus one for `kind`.
+        let grant = GRANT.map(|wanted| {
+            let mut columns = all.clone();
+            let at = columns.position(|(_, _, grant)| *grant == Some(wanted));
+            at.expect("every part of a grant has a column") + 1
+        });
+        Self { short, full, grant }
+    }
+}
+
+fn typed_null(backend: DbBackend, kind: &str) -> String {
+    match backend {
+        DbBackend::Postgres => format!("NULL::{kind}"),
+        _ => "NULL".to_owned(),
     }
 }
 
@@ -419,7 +541,7 @@ fn duration(millis: Option<i64>) -> Option<Duration> {
     millis.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis)
 }
 
-/// Reads the row of [`COLUMNS`], whose first column is `at`.
+/// Reads the row of a session, whose first column is `at`.
 fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
     let mut next = at;
     macro_rules! column {
@@ -476,11 +598,52 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
         lingers_until: lingers_until(ended_at, end_reason.as_deref()),
         suspicious: suspicious_at.is_some(),
     };
+    let (account, authorization) = found_account(row, at + SESSION.columns.len())?;
+    Ok(Found { state, account, authorization, grants: Vec::new() })
+}
+
+/// Reads the row of an API key, whose first column is `at`.
+fn api_key(row: &QueryResult, at: usize) -> Result<Found<ApiKey>, DbErr> {
+    let mut next = at;
+    macro_rules! column {
+        () => {{
+            next += 1;
+            row.try_get_by_index(next - 1)?
+        }};
+    }
+    let state = ApiKey {
+        id: column!(),
+        first_id: column!(),
+        account_id: column!(),
+        created_at: column!(),
+        expires_at: column!(),
+        rotated_at: column!(),
+        ended_at: column!(),
+        last_used_at: column!(),
+        name: column!(),
+        hint: column!(),
+        scopes: column!(),
+        key_id: column!(),
+        last_used_from: None,
+    };
+    let (account, authorization) = found_account(row, at + API_KEY.columns.len())?;
+    Ok(Found { state, account, authorization, grants: Vec::new() })
+}
+
+/// Reads the account, whose first column is `at`, and the version of all authorization.
+fn found_account(row: &QueryResult, at: usize) -> Result<(Option<Account>, Option<i64>), DbErr> {
+    let mut next = at;
+    macro_rules! column {
+        () => {{
+            next += 1;
+            row.try_get_by_index(next - 1)?
+        }};
+    }
     // The id of the account decides whether there is an account. Its other columns can be null. It
-    // is not `s.account_id`, which only says that there should be one. Without its row the session
+    // is not `s.account_id`, which only says that there should be one. Without its row the credential
     // counts for nobody (see `SessionState::ended`).
-    let present: Option<AccountId> = row.try_get_by_index(at + COLUMNS.len() - 1)?;
-    let authorization = row.try_get_by_index(at + COLUMNS.len() - 2)?;
+    let present: Option<AccountId> = row.try_get_by_index(at + ACCOUNT_COLUMNS.len() - 1)?;
+    let authorization = row.try_get_by_index(at + ACCOUNT_COLUMNS.len() - 2)?;
     let account = match present {
         None => None,
         Some(id) => Some(Account {
@@ -499,5 +662,5 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
             mailed_code_at: None,
         }),
     };
-    Ok(Found { state, account, authorization, grants: Vec::new() })
+    Ok((account, authorization))
 }

@@ -47,7 +47,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 ]),
             row(Method::POST, "/logout", logout)
                 .answers(&[StatusCode::NO_CONTENT])
-                .refuses(&["multiple_credentials"]),
+                .refuses(&["multiple_credentials", "session_required"]),
             row(Method::POST, "/reauthenticate", reauthenticate)
                 .by(RouteCaller::SignedInOrStage(Stage::MustEnrol))
                 .takes(RouteBody::JsonOrForm)

@@ -105,6 +105,7 @@ use crate::account::entity::login_name::Model;
 use crate::account::former::{self, Standing};
 use crate::account::store::{self as account_store, Name};
 use crate::account::{Account, Email, LoginId, LoginIdError, LoginIdKind, NameProbe, Username};
+use crate::api_key;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -481,6 +482,8 @@ impl LoginNames<'_> {
             let change = NamesChange { auth: self.auth, cause, session_id: None, client, at: now };
             before.changed(txn, change).await?;
             one_time::end_of_account(txn, id, None, now).await?;
+            // Whoever made the change may have made a key too.
+            api_key::end_all(txn, id, "change undone", now).await?;
             let own = row.email.as_deref().filter(|_| username || gone.typed.is_some());
             let values = Values::new().with_some("address", client.address());
             let notice =

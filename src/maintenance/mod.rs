@@ -28,6 +28,7 @@
 //! | challenges (codes and links), and the time when one was last sent | an hour after they became invalid | `challenges` |
 //! | records of attempts | after 24 hours, and only when no rule reads them any more | `attempts` |
 //! | captchas | an hour after they expired | `challenges` |
+//! | API keys | 30 days after they ended | `api_keys` |
 //! | recoveries by administrators | 180 days after the time for them | `account_recoveries` |
 //! | authenticators that never got their first code | an hour after they were started, or later if `totp.confirm_lifetime` is longer | `challenges` |
 //! | trusted devices | when their trust has ended | |
@@ -118,6 +119,7 @@ use sea_orm::DbErr;
 use crate::account::closing::store as closing_store;
 use crate::account::{former, store as account_store};
 use crate::account_recovery::store as recovery_store;
+use crate::api_key::store as api_key_store;
 use crate::attempt::store as attempt_store;
 use crate::audit_log;
 use crate::base::clock::Timestamp;
@@ -132,6 +134,7 @@ use crate::new_device::{self, store as new_device_store};
 use crate::one_time::{LONGEST_COOL_DOWN, store as challenge_store};
 use crate::outbox::store as outbox_store;
 use crate::own_account::{self, OwnAccountError, Swept};
+use crate::own_api_key;
 use crate::permission::store as permission_store;
 use crate::rate_limit::store as rate_store;
 use crate::session::store as session_store;
@@ -208,6 +211,10 @@ pub struct MaintenanceReport {
     pub encrypted_seeds: u64,
     /// Trusted devices.
     pub trusted_devices: u64,
+    /// API keys.
+    pub api_keys: u64,
+    /// API keys that end soon, whose owners were told.
+    pub api_key_notices: u64,
 }
 
 impl MaintenanceReport {
@@ -216,7 +223,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 18] {
+    fn named(&self) -> [(&'static str, u64); 20] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -236,6 +243,8 @@ impl MaintenanceReport {
             ("account_recoveries", self.account_recoveries),
             ("encrypted_seeds", self.encrypted_seeds),
             ("trusted_devices", self.trusted_devices),
+            ("api_keys", self.api_keys),
+            ("api_key_notices", self.api_key_notices),
         ]
     }
 }
@@ -312,8 +321,8 @@ impl Maintenance<'_> {
         self.auth.last_upkeep().await
     }
 
-    /// Ends what a restored backup has made valid again: every session, all known devices, every
-    /// open code and link, open recoveries by administrators, and messages that wait to be sent. Each device is a new one afterwards,
+    /// Ends what a restored backup has made valid again: every session, all known devices, every API
+    /// key, every open code and link, open recoveries by administrators, and messages that wait to be sent. Each device is a new one afterwards,
     /// and its owner is told. Returns how many accounts there are. Call it once, before the first
     /// node starts on the restored database. A second call does no harm.
     ///
@@ -335,6 +344,7 @@ impl Maintenance<'_> {
             accounts += db.retry(|| account_store::raise_epochs(&executor, &ids, now)).await?;
         }
         while db.retry(|| challenge_store::end_open(&executor, now, BATCH)).await? > 0 {}
+        while db.retry(|| api_key_store::end_everything(&executor, now, BATCH)).await? > 0 {}
         while db.retry(|| outbox_store::give_up_due(&executor, now, BATCH)).await? > 0 {}
         let event = Event::new(EventKind::BackupRestored, now);
         transaction!(db, |txn| {
@@ -418,6 +428,18 @@ impl Sweep<'_> {
         let before = now.minus(config.captcha.window);
         self.batches(&db, captchas, || captcha_store::purge_failures(&executor, before, BATCH))
             .await?;
+
+        let before = now.minus(kept.api_keys);
+        let api_keys = &mut report.api_keys;
+        self.batches(&db, api_keys, || api_key_store::purge(&executor, before, BATCH)).await?;
+        loop {
+            let told = own_api_key::tell_of_ends(self.auth, now, BATCH).await?;
+            report.api_key_notices += told;
+            if told < BATCH {
+                break;
+            }
+            self.pause().await?;
+        }
 
         let before = now.minus(kept.attempts);
         let attempts = &mut report.attempts;

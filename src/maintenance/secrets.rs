@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{BATCH, Maintenance, Stopped, Sweep};
+use crate::api_key::store as api_key_store;
 use crate::base::secret::Secret;
 use crate::base::transaction::Fault;
 use crate::outbox::store as outbox_store;
@@ -21,6 +22,9 @@ pub struct OldSecret {
     pub authenticators: u64,
     /// Unused recovery codes. Their owners must make new ones: only a digest of them is stored.
     pub recovery_codes: u64,
+    /// API keys that count. A key is stored under the newest secret when it is next used. If it is not used
+    /// before the old secret is removed, it is lost.
+    pub api_keys: u64,
     /// Messages that wait to be sent.
     pub messages: u64,
 }
@@ -48,6 +52,7 @@ impl Maintenance<'_> {
                     key_id,
                     authenticators: 0,
                     recovery_codes: 0,
+                    api_keys: 0,
                     messages: 0,
                 });
                 *count(secret) += u64::try_from(rows).unwrap_or_default();
@@ -56,6 +61,8 @@ impl Maintenance<'_> {
         add(db.read(totp_store::by_secret(&executor)).await?, |old| &mut old.authenticators);
         let codes = db.read(recovery_code_store::by_secret(&executor)).await?;
         add(codes, |old| &mut old.recovery_codes);
+        let keys = db.read(api_key_store::by_secret(&executor, context.now())).await?;
+        add(keys, |old| &mut old.api_keys);
         add(db.read(outbox_store::by_secret(&executor)).await?, |old| &mut old.messages);
         Ok(found.into_values().collect())
     }

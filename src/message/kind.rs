@@ -121,6 +121,10 @@ message_kinds! {
     RecoveryCodeUsed = "recovery_code_used", Happened, ["address", "left"];
     /// A device was trusted to skip the second factor.
     TrustedDeviceAdded = "trusted_device_added", Happened, ["address", "days"];
+    /// The account got an API key.
+    ApiKeyIssued = "api_key_issued", Happened, ["address", "name"];
+    /// An API key of the account ends soon.
+    ApiKeyExpires = "api_key_expires", Happened, ["name", "days"];
     /// Someone signed in from a device that the account does not know.
     NewDevice = "new_device", Happened, ["address"];
     /// Tells of the sign-ins of a day from unknown devices, in networks and browsers that were told

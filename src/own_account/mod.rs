@@ -72,6 +72,7 @@
 //! | `new_devices`, `new_device_digests` | when the owner was notified about new devices |
 //! | `account_recoveries` | [recoveries](crate::account_recovery) by administrators: state, reason, times |
 //! | `authenticators`, `recovery_codes` | names and times of second factors, without seeds and codes |
+//! | `api_keys` | names, scopes, times and last networks of [API keys](crate::api_key), without secrets |
 //! | `trusted_devices` | addresses, browsers and times of [trusted devices](crate::trusted_device), without tokens |
 //! | `application` | what [`exported_data`](crate::Builder::exported_data) adds |
 //! | `incomplete` | the members above that have more than 10 000 rows and only show the newest |

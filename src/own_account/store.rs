@@ -24,7 +24,7 @@ pub(super) const MOST_ROWS: u64 = 10_000;
 
 /// The tables whose rows are removed when an account is erased. Sessions come last, because they
 /// lead to the rows that belong to them.
-const ERASED: [&str; 17] = [
+const ERASED: [&str; 18] = [
     "auth_login_name",
     "auth_former_address",
     "auth_account_role",
@@ -38,6 +38,7 @@ const ERASED: [&str; 17] = [
     "auth_totp",
     "auth_recovery_code",
     "auth_trusted_device",
+    "auth_api_key",
     "auth_account_recovery",
     "auth_challenge",
     "auth_outbox",
@@ -210,7 +211,7 @@ const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_ro
 const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
 
 /// The tables with a column `account_id`.
-pub(super) const PARTS: [Part; 17] = [
+pub(super) const PARTS: [Part; 18] = [
     Part {
         name: "former_addresses",
         table: "auth_former_address",
@@ -367,6 +368,23 @@ pub(super) const PARTS: [Part; 17] = [
             ("created_at", "created_at", Time),
             ("last_used_at", "last_used_at", Time),
             ("expires_at", "expires_at", Time),
+        ],
+    },
+    Part {
+        name: "api_keys",
+        table: "auth_api_key",
+        order: ("created_at", Order::Asc),
+        columns: &[
+            ("id", "id", Id),
+            ("name", "name", Text),
+            ("hint", "hint", Text),
+            ("scopes", "scopes", Text),
+            ("created_at", "created_at", Time),
+            ("expires_at", "expires_at", Time),
+            ("rotated_at", "rotated_at", Time),
+            ("ended_at", "ended_at", Time),
+            ("last_used_at", "last_used_at", Time),
+            ("last_used_from", "last_used_from", Text),
         ],
     },
     Part {

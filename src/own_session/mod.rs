@@ -25,7 +25,7 @@
 //! - `GET /sessions`: the newest 100. If there may be more, the answer has `next`; continue with
 //!   `GET /sessions?after=<next>`.
 //! - `DELETE /sessions/{id}`: ends one session. A [trusted device](crate::trusted_device) stays trusted.
-//! - `DELETE /sessions`: ends all others; with `?scope=all` this one too. The device that asks
+//! - `DELETE /sessions`: ends all others; with `?scope=all` this one too, and all [API keys](crate::api_key). The device that asks
 //!   stays a [known one](crate::attempt#known-devices), by a cookie or for a bearer by
 //!   `device_token`.
 //! - `POST /sessions/{id}/end` and `POST /sessions/end` (`scope`: `others`, or `all`): the same,
@@ -101,7 +101,7 @@ impl OwnSessions<'_> {
         self.auth.sessions().end_all_from(self.owner.account(), Some(current), client).await
     }
 
-    /// Ends all sessions, including the one that asks. For devices see
+    /// Ends all sessions, including the one that asks, and all [API keys](crate::api_key). For devices see
     /// [`end_others`](Self::end_others).
     ///
     /// # Errors

@@ -81,10 +81,8 @@ impl FromRequestParts<Portcullis> for Changer {
         match before.resolved() {
             Some(Resolved::Full(identity)) => Ok(Self::Owner(before.owner(identity)?)),
             Some(Resolved::PasswordChange(session)) => Ok(Self::MustChange(session.clone())),
-            other => {
-                let reason = other.map_or(NotSignedIn::NoCredential, Resolved::not_signed_in);
-                Err(AuthError::NotSignedIn(reason).into())
-            }
+            Some(other) => Err(other.no_session().into()),
+            None => Err(AuthError::NotSignedIn(NotSignedIn::NoCredential).into()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::SecondFactor;
 use crate::account::closing::reopen_and_end_sessions;
 use crate::account::{enrolled, store as account_store};
+use crate::api_key;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
@@ -75,6 +76,8 @@ impl SecondFactor<'_> {
             let since = since.ok_or(FactorUndoError::WrongCode)?;
             enrolled::removed_since(txn, context, id, since).await?;
             one_time::end_of_account(txn, id, None, now).await?;
+            // Whoever made the change may have made a key too.
+            api_key::end_all(txn, id, "change undone", now).await?;
             audit_log::record(txn, &event).await?;
             Ok(())
         });

@@ -82,6 +82,7 @@
 use std::net::IpAddr;
 
 use crate::account::{Account, store as account_store};
+use crate::api_key;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -418,7 +419,8 @@ impl<'a> Sessions<'a> {
         }
     }
 
-    /// Ends all sessions of an account, except `except`. Returns how many were ended. A sign-in
+    /// Ends all sessions of an account, except `except`. Returns how many were ended. Without `except`, its
+    /// [API keys](crate::api_key) end too. A sign-in
     /// that is still in progress and commits later is invalid as well, because the epoch of the
     /// account increases. So read the [`Account`] again before you [`start`](Self::start) a session
     /// for it.
@@ -475,6 +477,10 @@ impl<'a> Sessions<'a> {
         let ended = transaction!(self.db, |txn| {
             let ended = store::end_all(txn, account, except, seen, now).await?;
             let count = ended.ok_or(SessionError::Ended)?;
+            // "Everywhere" means programs too. The row of the account is locked.
+            if except.is_none() {
+                api_key::end_all(txn, account, "all sessions ended", now).await?;
+            }
             let epoch = match epoch {
                 Epoch::Asked => account_store::epoch_of(txn, account).await?,
                 Epoch::NotAsked => None,

@@ -12,7 +12,6 @@ use crate::base::problem::Rejection;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
-use crate::identity::AuthError;
 use crate::identity::resolved::Resolved;
 use crate::password::Password;
 use crate::route::{self, JsonOrForm, OptionalBody, RouteError, mount, row, signed_in};
@@ -66,7 +65,7 @@ async fn send(
     match (body.and_then(|body| body.email), before.resolved()) {
         (Some(email), _) => flow.send(&email, &client).await?,
         (None, Some(Resolved::Full(identity))) => flow.send_own(identity).await?,
-        (None, Some(other)) => return Err(AuthError::NotSignedIn(other.not_signed_in()).into()),
+        (None, Some(other)) => return Err(other.no_session().into()),
         (None, None) => return Err(missing("email")),
     }
     let body = serde_json::json!({ "result": "sent_if_needed" });

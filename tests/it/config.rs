@@ -168,6 +168,46 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.trusted_device.lifetime = 90 * DAY,
         ),
         (
+            "api_key.max_per_account",
+            |c| c.api_key.max_per_account = 0,
+            |c| c.api_key.max_per_account = 1,
+        ),
+        (
+            "api_key.max_per_account",
+            |c| c.api_key.max_per_account = 1001,
+            |c| c.api_key.max_per_account = 1000,
+        ),
+        (
+            "api_key.max_lifetime",
+            |c| c.api_key.max_lifetime = 3653 * DAY + Duration::from_millis(1),
+            |c| c.api_key.max_lifetime = 3653 * DAY,
+        ),
+        (
+            "api_key.default_lifetime",
+            |c| c.api_key.default_lifetime = HOUR - Duration::from_millis(1),
+            |c| c.api_key.default_lifetime = HOUR,
+        ),
+        (
+            "api_key.default_lifetime",
+            |c| c.api_key.default_lifetime = 366 * DAY + Duration::from_millis(1),
+            |c| c.api_key.default_lifetime = 366 * DAY,
+        ),
+        (
+            "api_key.notice",
+            |c| c.api_key.notice = Some(Duration::ZERO),
+            |c| c.api_key.notice = Some(Duration::from_millis(1)),
+        ),
+        (
+            "api_key.notice",
+            |c| c.api_key.notice = Some(90 * DAY + Duration::from_millis(1)),
+            |c| c.api_key.notice = None,
+        ),
+        (
+            "retention.api_keys",
+            |c| c.retention.api_keys = HOUR - Duration::from_millis(1),
+            |c| c.retention.api_keys = HOUR,
+        ),
+        (
             "trusted_device.max_per_account",
             |c| c.trusted_device.max_per_account = 0,
             |c| c.trusted_device.max_per_account = 1,

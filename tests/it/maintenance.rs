@@ -936,7 +936,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 
 /// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
 /// and `{bytes}` stand for values of those types.
-const FILLING: [(&str, &str, &str); 18] = [
+const FILLING: [(&str, &str, &str); 19] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",
@@ -987,6 +987,12 @@ const FILLING: [(&str, &str, &str); 18] = [
         "auth_trusted_device",
         "id, account_id, digest, factor, epoch, created_at, last_used_at, expires_at",
         "{id}, {id}, {bytes}, 'totp', 0, {late}, {late}, {late}",
+    ),
+    (
+        "auth_api_key",
+        "id, token_digest, key_id, version, first_id, account_id, name, slot, hint, scopes, created_at, \
+         expires_at, ended_at",
+        "{id}, {bytes}, '', 0, {id}, {id}, 'n', {text}, 'h', '', {late}, {late}, {late}",
     ),
 ];
 

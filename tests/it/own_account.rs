@@ -1094,11 +1094,12 @@ const OTHERS: [&str; 8] = [
 ];
 
 /// The tables with an account, and the member of an export with their rows.
-const EXPORTED: [(&str, &str); 18] = [
+const EXPORTED: [(&str, &str); 19] = [
     ("auth_account_recovery", "account_recoveries"),
     ("auth_account_group", "groups"),
     ("auth_account_permission", "permissions"),
     ("auth_account_role", "roles"),
+    ("auth_api_key", "api_keys"),
     ("auth_challenge", "codes_and_links"),
     ("auth_denial", "denials"),
     ("auth_device_digest", "new_device_digests"),

@@ -628,6 +628,7 @@ on_every_database! {
             Caller::MustChangePassword(_) => "password",
             Caller::MustEnrol(_) => "enrol",
             Caller::SignedIn(_) => "signed in",
+            Caller::ApiKey(_) => "program",
         };
         let menu = async |auth: Portcullis, who: Option<Identity>| {
             let routes = auth.guarded_routes();

@@ -36,6 +36,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
                 config.rate.per_source = None;
                 config.rate.per_principal = None;
                 config.trusted_device.enabled = true;
+                config.api_key.prefix = Some("acme".to_owned());
             })
     });
     let app = auth
@@ -46,6 +47,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
         .auth_routes("/auth", portcullis::account_recovery::routes(&auth))
         .auth_routes("/auth", portcullis::action_proof::routes(&auth, ["pay"]))
         .auth_routes("/auth", portcullis::own_account::routes(&auth))
+        .auth_routes("/auth", portcullis::own_api_key::routes(&auth))
         .auth_routes("/auth", portcullis::second_factor::routes(&auth))
         .auth_routes("/", portcullis::password_change::well_known(&auth))
         .into_router();
@@ -73,6 +75,8 @@ fn of_many(row: &RouteDescription) -> BTreeSet<&'static str> {
     if row.caller != RouteCaller::Anyone {
         codes.extend(["not_signed_in", "invalid_token", "token_expired", "session_ended"]);
         codes.extend(["session_expired", "session_suspicious", "multiple_credentials"]);
+        codes.extend(["invalid_api_key", "api_key_expired", "api_key_revoked"]);
+        codes.extend(["api_key_account_unusable", "session_required"]);
     }
     if matches!(row.caller, RouteCaller::Stage(_)) {
         codes.insert("wrong_stage");
@@ -103,6 +107,7 @@ fn markdown(auth: &Portcullis) -> String {
             "well-known",
             "/account",
             "/action-proofs",
+            "/api-keys",
             "/second-factor",
             "/totp",
             "/recovery-codes",

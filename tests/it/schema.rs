@@ -29,7 +29,7 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 42] = [
+const LOOKUPS: [(&str, &[&str]); 45] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_recovery", &["account_id"]),
     ("auth_account_recovery", &["expires_at"]),
@@ -67,6 +67,9 @@ const LOOKUPS: [(&str, &[&str]); 42] = [
     ("auth_device_digest", &["began_at"]),
     ("auth_told_place", &["told_at"]),
     ("auth_recovery_code", &["account_id"]),
+    ("auth_api_key", &["account_id"]),
+    ("auth_api_key", &["expires_at"]),
+    ("auth_api_key", &["ended_at"]),
     ("auth_trusted_device", &["account_id"]),
     ("auth_trusted_device", &["expires_at"]),
     ("auth_totp", &["account_id"]),
@@ -405,6 +408,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_account_recovery.account_id -> auth_account.id",
             "auth_account_role.account_id -> auth_account.id",
             "auth_account_role.role_id -> auth_role.id",
+            "auth_api_key.account_id -> auth_account.id",
             "auth_challenge.account_id -> auth_account.id",
             "auth_device_digest.account_id -> auth_account.id",
             "auth_former_address.account_id -> auth_account.id",

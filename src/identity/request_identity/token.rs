@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use super::{RequestIdentity, Use};
 use crate::base::clock::Timestamp;
 use crate::base::jwt::{Claims, TokenType};
-use crate::identity::credential::{Credential, bearer_token, is_in_time, verified_cookies};
+use crate::identity::credential::{
+    Credential, InHeader, bearer_token, is_in_time, verified_cookies,
+};
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::store::Found;
 use crate::session::Transport;
@@ -35,12 +37,12 @@ impl RequestIdentity {
                 verified_cookies(context, std::slice::from_ref(pair), now).found,
                 Transport::Cookie,
             ),
-            Credential::Bearer { header } => (self.verified_bearer(header, now), Transport::Bearer),
-            Credential::Many { cookies, bearer } => {
+            Credential::Header(header) => (self.verified_in(header, now)?, Transport::Bearer),
+            Credential::Many { cookies, header } => {
                 let verified = verified_cookies(context, cookies, now);
-                match bearer {
+                match header {
                     Some(_) if verified.may_count(context) => return Err(self.refuse_several()),
-                    Some(header) => (self.verified_bearer(header, now), Transport::Bearer),
+                    Some(header) => (self.verified_in(header, now)?, Transport::Bearer),
                     None => (verified.found, Transport::Cookie),
                 }
             }
@@ -61,6 +63,21 @@ impl RequestIdentity {
         }
         let by_cookie = transport == Transport::Cookie;
         Ok(by_cookie.then(|| self.auth.sessions().signed_out()))
+    }
+
+    /// Verifies the signature of the token in a header.
+    ///
+    /// # Errors
+    /// It is an API key, and only a session is accepted.
+    fn verified_in(
+        &self,
+        header: &InHeader,
+        now: Timestamp,
+    ) -> Result<Vec<(TokenType, Claims)>, AuthError> {
+        match header {
+            InHeader::Bearer(header) => Ok(self.verified_bearer(header, now)),
+            InHeader::ApiKey(_) => Err(AuthError::SessionRequired),
+        }
     }
 
     /// Verifies the signature of a bearer token. Whether it has expired is checked later.
@@ -95,12 +112,12 @@ impl RequestIdentity {
                 }
                 Ok(self.in_time(verified, Transport::Cookie, purpose, now))
             }
-            Credential::Bearer { header } => {
-                let verified = self.verified_bearer(header, now).pop();
+            Credential::Header(header) => {
+                let verified = self.verified_in(header, now)?.pop();
                 Ok(self.in_time(verified, Transport::Bearer, purpose, now))
             }
-            Credential::Many { cookies, bearer } => {
-                self.token_of_many(cookies, bearer.as_ref(), purpose, now)
+            Credential::Many { cookies, header } => {
+                self.token_of_many(cookies, header.as_ref(), purpose, now)
             }
         }
     }
@@ -111,7 +128,7 @@ impl RequestIdentity {
     fn token_of_many(
         &self,
         cookies: &[Pair],
-        bearer: Option<&http::HeaderValue>,
+        header: Option<&InHeader>,
         purpose: Use,
         now: Timestamp,
     ) -> Result<Result<Token, NotSignedIn>, AuthError> {
@@ -119,12 +136,12 @@ impl RequestIdentity {
         if let Some(pair) = verified.foreign {
             self.note_foreign(pair);
         }
-        if let Some(header) = bearer {
-            // A cookie that does not count is ignored beside a bearer token.
+        if let Some(header) = header {
+            // A cookie that does not count is ignored beside a credential in a header.
             if verified.may_count(self.auth.context()) {
                 return Err(self.refuse_several());
             }
-            let verified = self.verified_bearer(header, now).pop();
+            let verified = self.verified_in(header, now)?.pop();
             return Ok(self.in_time(verified, Transport::Bearer, purpose, now));
         }
         let expired = !verified.found.is_empty();

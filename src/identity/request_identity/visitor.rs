@@ -60,7 +60,7 @@ impl RequestIdentity {
             return Err(AuthError::NotSignedIn(reason));
         }
         // A client with a bearer token gets no cookie: it would then send two credentials.
-        let keeps_a_token = self.credential.has_bearer();
+        let keeps_a_token = self.credential.has_header();
         let too_late = self.sealed.load(Ordering::Acquire);
         if keeps_a_token || too_late || self.newer_cookie.load(Ordering::Relaxed) {
             return Err(AuthError::NotSignedIn(reason));
