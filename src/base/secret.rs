@@ -290,6 +290,12 @@ pub(crate) enum Purpose {
     CaptchaSubject,
     /// Digests of the tokens of captchas.
     CaptchaToken,
+    /// Digests of the codes of devices and of what belongs to them.
+    DeviceCode,
+    /// The secret parts of the tokens that devices get.
+    DeviceSession,
+    /// What a person was shown about a device.
+    DeviceView,
 }
 
 impl Purpose {
@@ -324,6 +330,9 @@ impl Purpose {
             Self::CaptchaSignature => "captcha signature",
             Self::CaptchaSubject => "captcha subject",
             Self::CaptchaToken => "captcha token",
+            Self::DeviceCode => "device code",
+            Self::DeviceSession => "device session",
+            Self::DeviceView => "device view",
         }
     }
 }
@@ -500,6 +509,9 @@ mod tests {
             Purpose::CaptchaSignature,
             Purpose::CaptchaSubject,
             Purpose::CaptchaToken,
+            Purpose::DeviceCode,
+            Purpose::DeviceSession,
+            Purpose::DeviceView,
         ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {

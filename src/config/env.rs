@@ -7,7 +7,7 @@
 //!
 //! Some settings have no variable: `password.peppers`, `keys.signing`, `permission.levels`, all settings of captchas,
 //! `config.factor`, `config.account_recovery`, `config.totp` except the issuer, `trusted_device.max_per_account` and
-//! `superusers`, `retention.account_recoveries`, the paths of `mail.links`, `attempts.kinds`, and single numbers that
+//! `superusers`, `retention.account_recoveries`, `retention.device_requests`, `config.device_login`, the paths of `mail.links`, `attempts.kinds`, and single numbers that
 //! are rarely changed. Set them in the code, after [`Config::from_env`], with
 //! [`Builder::configure`](crate::Builder::configure). Read secrets such as a pepper from the place where your service
 //! keeps its other secrets, under a name that does not start with `PORTCULLIS_`.

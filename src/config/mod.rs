@@ -17,6 +17,7 @@ use crate::base::secret::Secret;
 pub mod account_recovery;
 pub mod captcha;
 pub mod check;
+pub mod device_login;
 pub mod env;
 pub mod factor;
 pub mod mail;
@@ -26,6 +27,7 @@ pub mod trusted_device;
 
 pub use account_recovery::AccountRecoveryConfig;
 pub use captcha::CaptchaConfig;
+pub use device_login::{DeviceClient, DeviceCodeReuse, DeviceLoginConfig, DeviceNetworks};
 pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use retention::RetentionConfig;
@@ -82,6 +84,8 @@ pub struct Config {
     pub account_recovery: AccountRecoveryConfig,
     /// Devices that skip the second factor for some time.
     pub trusted_device: TrustedDeviceConfig,
+    /// Devices that a person signs in from another device.
+    pub device_login: DeviceLoginConfig,
 }
 
 /// Secrets and signing keys.

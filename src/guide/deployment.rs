@@ -25,6 +25,7 @@
 //! | sessions | the refresh window, 7 days |
 //! | links and codes; the longest is the link that objects to a recovery | 18 days (`account_recovery.delay` + `open_for` + `link_lifetime`) |
 //! | addresses that accounts have left | 30 days |
+//! | requests of [devices](crate::device_login) | half an hour |
 //! | known devices: without it, people who have not signed in since count as new on their device | 180 days (`attempts.device_lifetime`) |
 //! | [trusted devices](crate::trusted_device): without it, the next sign-in asks for the second factor again. A use moves the device to the new secret | 30 days (`trusted_device.lifetime`) |
 //! | seeds of [authenticators](crate::totp): maintenance encrypts them again, and so does a use | until the next [maintenance](crate::maintenance) |

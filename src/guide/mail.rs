@@ -86,6 +86,7 @@
 //! | `count`, `first`, `last` | `new_device_digest` | how many sign-ins there were, and the times of the first and the last one |
 //! | `left` | `recovery_code_used` | how many codes are left |
 //! | `days` | `trusted_device_added` | how long the device is trusted |
+//! | `client` | `device_login` | the name of the program, from the configuration |
 //! | `purpose` | `challenge_code` | what the code is for |
 //!
 //! HTML templates escape every value. The built-in templates contain no text that a stranger chose. A username such

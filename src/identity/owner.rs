@@ -22,6 +22,7 @@
 //! | `auth-account:factors` | [`Factors`] | [`totp`](crate::totp), [`recovery_code`](crate::recovery_code) and [`sent_code`](crate::sent_code): set up, list and remove second factors; [`trusted_device`](crate::trusted_device): list and remove; [`account_recovery`](crate::account_recovery): list recoveries, and object |
 //! | `auth-account:close` | [`Close`] | [`own_account`](crate::own_account): close the account |
 //! | `auth-account:export` | [`Export`] | [`own_account`](crate::own_account): export what is kept |
+//! | `auth-account:devices` | [`Devices`] | [`device_login`](crate::device_login): look at, approve, deny and report the request of a device |
 //! | `auth-account:memberships` | [`Memberships`] | `POST /memberships/refresh` |
 //!
 //! A ceiling covers what its permissions imply, as everywhere. So `*` and `auth-account` cover all
@@ -120,6 +121,8 @@ account_permissions! {
     Close = "auth-account:close";
     /// Allows exporting everything that is kept about the account.
     Export = "auth-account:export";
+    /// Allows looking at the request of a device to be signed in, and deciding about it.
+    Devices = "auth-account:devices";
     /// Allows asking the application for the memberships of the account again.
     Memberships = "auth-account:memberships";
 }

@@ -127,6 +127,7 @@ use crate::base::problem::ErrorChain;
 use crate::base::transaction::{Db, Fault, transaction};
 use crate::captcha::store as captcha_store;
 use crate::context::Context;
+use crate::device_login::store as device_login_store;
 use crate::handle::Portcullis;
 use crate::new_device::{self, store as new_device_store};
 use crate::one_time::{LONGEST_COOL_DOWN, store as challenge_store};
@@ -208,6 +209,8 @@ pub struct MaintenanceReport {
     pub encrypted_seeds: u64,
     /// Trusted devices.
     pub trusted_devices: u64,
+    /// Requests of devices to be signed in.
+    pub device_requests: u64,
 }
 
 impl MaintenanceReport {
@@ -216,7 +219,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 18] {
+    fn named(&self) -> [(&'static str, u64); 19] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -236,6 +239,7 @@ impl MaintenanceReport {
             ("account_recoveries", self.account_recoveries),
             ("encrypted_seeds", self.encrypted_seeds),
             ("trusted_devices", self.trusted_devices),
+            ("device_requests", self.device_requests),
         ]
     }
 }
@@ -462,6 +466,9 @@ impl Sweep<'_> {
         self.batches(&db, recoveries, || recovery_store::purge(&executor, before, BATCH)).await?;
         let trusted = &mut report.trusted_devices;
         self.batches(&db, trusted, || trusted_device_store::purge(&executor, now, BATCH)).await?;
+        let before = now.minus(kept.device_requests);
+        let requests = &mut report.device_requests;
+        self.batches(&db, requests, || device_login_store::purge(&executor, before, BATCH)).await?;
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;

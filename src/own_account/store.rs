@@ -24,7 +24,7 @@ pub(super) const MOST_ROWS: u64 = 10_000;
 
 /// The tables whose rows are removed when an account is erased. Sessions come last, because they
 /// lead to the rows that belong to them.
-const ERASED: [&str; 17] = [
+const ERASED: [&str; 18] = [
     "auth_login_name",
     "auth_former_address",
     "auth_account_role",
@@ -39,6 +39,7 @@ const ERASED: [&str; 17] = [
     "auth_recovery_code",
     "auth_trusted_device",
     "auth_account_recovery",
+    "auth_device_request",
     "auth_challenge",
     "auth_outbox",
     "auth_session",
@@ -210,7 +211,7 @@ const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_ro
 const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
 
 /// The tables with a column `account_id`.
-pub(super) const PARTS: [Part; 17] = [
+pub(super) const PARTS: [Part; 18] = [
     Part {
         name: "former_addresses",
         table: "auth_former_address",
@@ -239,6 +240,7 @@ pub(super) const PARTS: [Part; 17] = [
             ("ended_at", "ended_at", Time),
             ("end_reason", "end_reason", Text),
             ("suspicious_at", "suspicious_at", Time),
+            ("approved_in", "approved_in", Id),
         ],
     },
     Part {
@@ -354,6 +356,29 @@ pub(super) const PARTS: [Part; 17] = [
         table: "auth_recovery_code",
         order: ("created_at", Order::Asc),
         columns: &[("created_at", "created_at", Time), ("used_at", "used_at", Time)],
+    },
+    Part {
+        name: "device_requests",
+        table: "auth_device_request",
+        order: ("created_at", Order::Desc),
+        columns: &[
+            ("client_id", "client_id", Text),
+            (
+                "(CASE state WHEN 0 THEN 'pending' WHEN 1 THEN 'approved' WHEN 2 THEN 'redeemed' \
+                 WHEN 3 THEN 'denied' WHEN 4 THEN 'suspicious' ELSE 'ended' END)",
+                "state",
+                Text,
+            ),
+            ("device_name", "device_name", Text),
+            ("message", "message", Text),
+            ("granted", "granted", Text),
+            ("address", "address", Text),
+            ("user_agent", "user_agent", Text),
+            ("created_at", "created_at", Time),
+            ("decided_at", "decided_at", Time),
+            ("redeemed_at", "redeemed_at", Time),
+            ("session_id", "session_id", Id),
+        ],
     },
     Part {
         name: "trusted_devices",

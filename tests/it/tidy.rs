@@ -47,6 +47,7 @@ const LEAVES: &[&str] = &[
     "bootstrap",
     "challenge",
     "contact",
+    "device_login",
     "login",
     "login_name",
     "mail_login",
@@ -61,7 +62,7 @@ const LEAVES: &[&str] = &[
 ];
 
 /// Types that must never be printed, each with the file that defines it.
-const SECRETS: [(&str, &str); 32] = [
+const SECRETS: [(&str, &str); 38] = [
     ("base/jwt.rs", "SigningKey"),
     ("base/jwt.rs", "Jwt"),
     ("base/secret.rs", "Secret"),
@@ -94,6 +95,12 @@ const SECRETS: [(&str, &str); 32] = [
     ("port.rs", "ExternalChallenge"),
     ("captcha/hosted.rs", "HostedCaptcha"),
     ("captcha/kind.rs", "CaptchaResponse"),
+    ("device_login/code.rs", "DeviceCode"),
+    ("device_login/start.rs", "StartedDeviceLogin"),
+    ("device_login/poll.rs", "PollDevice"),
+    ("device_login/poll.rs", "DeviceToken"),
+    ("device_login/view.rs", "DeviceRequest"),
+    ("device_login/decide.rs", "ApprovedDevice"),
 ];
 
 const MOST_LINES: usize = 900;
@@ -602,6 +609,8 @@ fn few_files_start_a_session_and_each_has_a_reason() {
         "flow/sign_in.rs",
         // What the application starts itself.
         "session/mod.rs",
+        // A person has approved it in another session. No factor is passed, so it is no sign-in.
+        "device_login/poll.rs",
         // The session goes on, under a new epoch or after a step-up.
         "flow/address.rs",
         "flow/enrolling.rs",
