@@ -94,6 +94,7 @@ pub mod config;
 mod confirmation;
 pub mod contact;
 mod context;
+pub mod device_login;
 mod flow;
 pub mod guard;
 pub mod guide;
@@ -143,8 +144,8 @@ pub use base::clock::{Clock, SystemClock, Timestamp};
 pub use base::event::{Event, EventKind};
 pub use base::factor::{EnrolledFactors, Factor, PassedFactors};
 pub use base::id::{
-    AccountId, AccountRecoveryId, ApiKeyId, ChallengeId, EventId, GroupId, LineageId, MessageId,
-    RoleId, SessionId, TotpId, TrustedDeviceId,
+    AccountId, AccountRecoveryId, ApiKeyId, ChallengeId, DeviceRequestId, EventId, GroupId,
+    LineageId, MessageId, RoleId, SessionId, TotpId, TrustedDeviceId,
 };
 pub use base::invalid_field::{InvalidField, InvalidFields};
 pub use base::jwt::{SigningKey, TokenType};
@@ -186,7 +187,7 @@ impl Portcullis {
     ///
     /// You can also merge the `routes` of single capabilities. This is the only way to mount the
     /// routes of [`own_account`] (owners close and export their account), [`account_recovery`], [`action_proof`],
-    /// [`mail_login`], [`second_factor`] and [`anonymous`].
+    /// [`device_login`], [`mail_login`], [`second_factor`] and [`anonymous`].
     pub fn routes<S: Clone + Send + Sync + 'static>(&self) -> axum::Router<S> {
         let mut router = axum::Router::new()
             .merge(login::routes(self))

@@ -36,6 +36,7 @@ mod audit_log;
 mod captcha;
 mod catalogue;
 mod challenge;
+mod device_login;
 mod lock;
 mod maintenance;
 mod membership;
@@ -78,6 +79,7 @@ impl MigratorTrait for List {
             Box::new(trusted_device::Migration),
             Box::new(account_recovery::Migration),
             Box::new(api_key::Migration),
+            Box::new(device_login::Migration),
         ]
     }
 

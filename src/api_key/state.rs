@@ -143,8 +143,9 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-impl From<Model> for ApiKey {
-    fn from(row: Model) -> Self {
+// Not `From`: the row would be a part of the public interface then.
+impl ApiKey {
+    pub(crate) fn of(row: Model) -> Self {
         Self {
             id: row.id,
             first_id: row.first_id,

@@ -620,6 +620,26 @@ impl Attempts<'_> {
         Ok(std::iter::once(key.account(account)).chain(typed).collect())
     }
 
+    /// Returns since when this account is locked for sign-ins or second factors from unknown devices: the
+    /// time of the failure that caused the later one of these locks. `None` if it is not locked.
+    pub(crate) async fn locked_since(
+        &self,
+        account: AccountId,
+    ) -> Result<Option<Timestamp>, Fault> {
+        let context = self.auth.context();
+        let subject = self.auth.per_instance::<SubjectKey>().account(account);
+        let (db, now) = (context.db(), context.now());
+        let executor = db.executor();
+        let mut since = None;
+        for kind in [AttemptKind::Login, AttemptKind::SecondFactor] {
+            let rule = Rule::of(&context.config, kind);
+            let key = Key { subject, kind, part: WHOLE };
+            let records = store::records(&executor, &key, None, &rule, None, now);
+            since = since.max(rule.locked_since(&db.read(records).await?.own, now));
+        }
+        Ok(since)
+    }
+
     /// Returns until when this account is locked or delayed for attempts from unknown devices, or
     /// `None` if it is not. Codes are counted per purpose, so for
     /// [`Challenge`](AttemptKind::Challenge) the result says nothing.

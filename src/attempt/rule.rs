@@ -191,6 +191,14 @@ impl Rule {
         self.judge_failures(&self.failures(attempts, |_| true), now)
     }
 
+    /// Returns when the lock at `now` began, if there is one.
+    pub(crate) fn locked_since(&self, attempts: &[Attempt], now: Timestamp) -> Option<Timestamp> {
+        match self.judge_strictly(attempts, now) {
+            Ruling::Locked { .. } => self.failures(attempts, |_| true).first().copied(),
+            Ruling::Free { .. } | Ruling::Wait | Ruling::Delayed { .. } => None,
+        }
+    }
+
     fn judge_failures(&self, failed: &[Timestamp], now: Timestamp) -> Ruling {
         let free = |locks| Ruling::Free { failures: failed.len(), locks };
         if self.lock == Lock::Never {

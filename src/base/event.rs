@@ -190,6 +190,18 @@ event_kinds! {
     MembershipRevoked = "membership_revoked",
     /// The source of memberships returned something else than what was stored.
     MembershipsRefreshed = "memberships_refreshed",
+    /// A device asked to be signed in.
+    DeviceLoginRequested = "device_login_requested",
+    /// A person approved it.
+    DeviceLoginApproved = "device_login_approved",
+    /// A person denied it, or the device sent wrong digits.
+    DeviceLoginDenied = "device_login_denied",
+    /// A person reported it.
+    DeviceLoginReported = "device_login_reported",
+    /// The device got its session.
+    DeviceLoginSucceeded = "device_login_success",
+    /// The device took its request back, or the approval did not count any more.
+    DeviceLoginEnded = "device_login_ended",
 }
 
 /// The name of a token rotation. This is too frequent for the audit table.

@@ -98,6 +98,8 @@ ids! {
     TrustedDeviceId,
     /// Identifies one API key of an account. It is not the key.
     ApiKeyId,
+    /// Identifies a request of a device to be signed in.
+    DeviceRequestId,
 }
 
 impl LineageId {

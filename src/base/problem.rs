@@ -313,6 +313,24 @@ impl Rejection {
     }
 }
 
+/// Writes a refusal as programs read it that speak OAuth 2.0 (RFC 6749, section 5.2). Status and headers stay.
+#[cfg(feature = "routes")]
+pub(crate) fn as_oauth(mut response: http::Response<Body>) -> http::Response<Body> {
+    let Some(rejection) = response.extensions().get::<Rejection>() else { return response };
+    let document = rejection.document();
+    let mut body = serde_json::json!({ "error": document.code });
+    if let Some(detail) = document.detail {
+        // The standard allows no others.
+        let plain = |found: char| matches!(found, ' '..='~') && !matches!(found, '"' | '\\');
+        let text: String = detail.chars().filter(|found| plain(*found)).collect();
+        body["error_description"] = text.into();
+    }
+    *response.body_mut() = Body::from(body.to_string());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response
+}
+
 /// Replaces the challenge of a refusal where no bearer token is accepted. The new challenge asks
 /// for a session cookie.
 ///

@@ -294,6 +294,12 @@ pub(crate) enum Purpose {
     CaptchaToken,
     /// Digests of API keys.
     ApiKey,
+    /// Digests of the codes of devices and of what belongs to them.
+    DeviceCode,
+    /// The secret parts of the tokens that devices get.
+    DeviceSession,
+    /// What a person was shown about a device.
+    DeviceView,
 }
 
 impl Purpose {
@@ -330,6 +336,9 @@ impl Purpose {
             Self::CaptchaSubject => "captcha subject",
             Self::CaptchaToken => "captcha token",
             Self::ApiKey => "api key",
+            Self::DeviceCode => "device code",
+            Self::DeviceSession => "device session",
+            Self::DeviceView => "device view",
         }
     }
 }
@@ -507,6 +516,9 @@ mod tests {
             Purpose::CaptchaSignature,
             Purpose::CaptchaSubject,
             Purpose::CaptchaToken,
+            Purpose::DeviceCode,
+            Purpose::DeviceSession,
+            Purpose::DeviceView,
         ];
         for (i, a) in purposes.iter().enumerate() {
             for (j, b) in purposes.iter().enumerate() {

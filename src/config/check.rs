@@ -112,6 +112,7 @@ impl Config {
         self.check_trusted_device(&mut check);
         self.check_action_proof(&mut check);
         self.check_api_key(&mut check);
+        self.check_device_login(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",
@@ -631,6 +632,11 @@ impl Config {
             retention.erased_sources > 400 * DAY,
             "retention.erased_sources",
             "must be at most 400 days",
+        );
+        check.refuse_if(
+            retention.device_requests < 60 * MINUTE || retention.device_requests > 30 * DAY,
+            "retention.device_requests",
+            "must be between one hour and 30 days",
         );
     }
 

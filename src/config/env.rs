@@ -6,9 +6,10 @@
 //! `15m`, `12h`, `7d`, `90s`. Lists are separated by commas.
 //!
 //! Some settings have no variable: `password.peppers`, `keys.signing`, `permission.levels`, all settings of captchas,
-//! `config.factor`, `config.account_recovery`, `config.action_proof`, `config.totp` except the issuer,
-//! `trusted_device.max_per_account` and `superusers`, the rest of `config.api_key`, `retention.account_recoveries`, the
-//! paths of `mail.links`, `attempts.kinds`, and single numbers that
+//! `config.factor`, `config.account_recovery`, `config.action_proof`, `config.device_login`, `config.totp` except the
+//! issuer, `trusted_device.max_per_account` and `superusers`, the rest of `config.api_key`,
+//! `retention.account_recoveries`, `retention.device_requests`, the paths of `mail.links`, `attempts.kinds`, and single
+//! numbers that
 //! are rarely changed. Set them in the code, after [`Config::from_env`], with
 //! [`Builder::configure`](crate::Builder::configure). Read secrets such as a pepper from the place where your service
 //! keeps its other secrets, under a name that does not start with `PORTCULLIS_`.

@@ -19,6 +19,7 @@ pub mod action_proof;
 pub mod api_key;
 pub mod captcha;
 pub mod check;
+pub mod device_login;
 pub mod env;
 pub mod factor;
 pub mod mail;
@@ -31,6 +32,7 @@ pub use account_recovery::AccountRecoveryConfig;
 pub use action_proof::ActionProofConfig;
 pub use api_key::ApiKeyConfig;
 pub use captcha::CaptchaConfig;
+pub use device_login::{DeviceClient, DeviceCodeReuse, DeviceLoginConfig, DeviceNetworks};
 pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use retention::RetentionConfig;
@@ -92,6 +94,8 @@ pub struct Config {
     pub action_proof: ActionProofConfig,
     /// Keys with which programs act for an account.
     pub api_key: ApiKeyConfig,
+    /// Devices that a person signs in from another device.
+    pub device_login: DeviceLoginConfig,
 }
 
 /// Secrets and signing keys.

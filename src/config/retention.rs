@@ -36,6 +36,9 @@ pub struct RetentionConfig {
     /// The sources and details of the events of an erased account. Afterwards, the events only have
     /// their kind and time. At most 400 days, counted from the erasure. Default: 30 d.
     pub erased_sources: Duration,
+    /// Requests of [devices](crate::device_login) after their time is over, so that a decision can be read.
+    /// At least one hour and at most 30 days. Default: 24 h.
+    pub device_requests: Duration,
 }
 
 impl Default for RetentionConfig {
@@ -51,6 +54,7 @@ impl Default for RetentionConfig {
             account_recoveries: 180 * DAY,
             api_keys: 30 * DAY,
             erased_sources: 30 * DAY,
+            device_requests: DAY,
         }
     }
 }

@@ -59,6 +59,8 @@ pub enum RouteBody {
     JsonOrForm,
     /// The same, or no body at all.
     OptionalJsonOrForm,
+    /// A form that any program sends, as a standard says.
+    Form,
 }
 
 impl RouteCaller {
@@ -88,7 +90,7 @@ impl RouteBody {
     pub(crate) fn errors(self) -> &'static [&'static str] {
         match self {
             Self::None => &[],
-            Self::Json | Self::JsonOrForm | Self::OptionalJsonOrForm => {
+            Self::Json | Self::JsonOrForm | Self::OptionalJsonOrForm | Self::Form => {
                 &["body_too_large", "invalid_body", "unsupported_media_type"]
             }
         }
@@ -152,6 +154,7 @@ impl fmt::Display for RouteBody {
             Self::Json => "JSON",
             Self::JsonOrForm => "JSON or form",
             Self::OptionalJsonOrForm => "JSON, form or none",
+            Self::Form => "form",
         })
     }
 }

@@ -37,6 +37,7 @@
 //! | [trusted devices](crate::trusted_device) that had ended | their rows are back | yes: every sign-in asks for the second factor |
 //! | links, codes and [action proofs](crate::action_proof) that were used or replaced | their rows are valid again | yes, all of them: people request new ones |
 //! | recoveries by administrators that an owner had stopped | their rows are open again | yes, all of them |
+//! | requests of [devices](crate::device_login) that were approved, denied or used | their rows are back. One that nobody had decided can be decided until its time is over | yes, if they were approved |
 //! | messages that were sent | their rows are waiting again and would be sent twice | yes, they are given up |
 //! | passwords from before a change | the old hash is back | no: see below |
 //! | roles and permissions that were revoked | their rows are back | no: see below |

@@ -248,6 +248,26 @@
 //! | `account_recovery.link_lifetime` | 24 h | the person waits for this mail. It can be sent again |
 //! | `account_recovery.second_administrator` | on | with a new address, one dishonest administrator could enter their own and have the account of somebody who does not read mail for ten days. Two must work together. It matters only for a new address: any other link goes to a mailbox of the owner. Turn it off if there is one administrator, or let a program on the server complete such a recovery |
 //!
+//! # Device login
+//!
+//! | setting | default | reason |
+//! |---|---|---|
+//! | `device_login.clients` | none | nothing can be started. Each client has a ceiling of its own, so that a program for one purpose never gets the whole account |
+//! | `session_lifetime` of a client | 30 d | like a session that is remembered. A machine that nobody looks at should get less |
+//! | `confirmation` of a client | off | programs that only know RFC 8628 cannot ask for the digits. Turn it on for your own |
+//! | `device_login.page` | `/device` | short enough to be typed |
+//! | `device_login.routes_at` | `/auth` | where the examples mount routes |
+//! | `device_login.lifetime` | 10 min, one to 30 | RFC 8628 leaves it open; long enough to find the phone, and to sign in there |
+//! | `device_login.interval` | 5 s, 1 to 60 | the default of RFC 8628 |
+//! | `device_login.redeem_within` | 2 min | a device polls every few seconds. A code that was approved must not wait for who finds it later |
+//! | `device_login.networks` | `Show` | a phone is often in the mobile network, so requiring the same network would refuse honest people. RFC 10027 (6.1.1) asks for a comparison |
+//! | `device_login.on_reuse` | `Refuse` | some programs ask once more after a crash. `MarkSuspicious` follows RFC 6749 (10.5): a code that is used twice was copied |
+//! | `device_login.starts_per_source` | 10 a minute | each start writes a row |
+//! | `device_login.wrong_codes` | 10 in ten minutes, for an account and for a source | a person mistypes twice. There are 25 000 000 000 codes |
+//! | code of the person | eight of twenty consonants | RFC 8628 (6.1). No vowels, so that it is never a word. Not configurable |
+//! | code of the device | 256 random bits | nobody guesses it. Not configurable |
+//! | the token again | for 30 s | an answer can be lost. Not configurable |
+//!
 //! # Retention
 //!
 //! [`maintenance`](crate::maintenance) deletes old rows, if you call it.
@@ -263,6 +283,7 @@
 //! | `retention.closed_accounts` | 14 d | How long a closed account can be reopened. It covers a holiday of the owner whose account a thief has closed. Data protection asks for an erasure within a month, and backups need some of that time. Between one and 90 days: with less, the link would be over before it is read |
 //! | `retention.account_recoveries` | 180 d after the time for it, and after the lifetime of a link | as long as the events: a fraud is often found after months |
 //! | `retention.erased_sources` | 30 d after the erasure | Network addresses and details of the events of an erased account. A person who does harm and then leaves can be traced for this long. After it, the events only count what happened |
+//! | `retention.device_requests` | 24 h after the time to decide | a person can read what they have decided. Most rows are of strangers |
 //! | session data | as long as its session has a row | it is deleted with the last session of its lineage, never earlier. Not configurable |
 //! | record of messages about new devices | 30 d | as long as a place counts as reported. Not configurable |
 //!

@@ -96,6 +96,23 @@
 //! | `action_proof_not_found` | 404 | the account has no open proof with this id |
 //! | `unknown_action` | 422 | no proof of this action is issued by the mounted route |
 //! | `invalid_action_proof` | 422 | a proof cannot have this resource, scope, text, permission or lifetime; the detail says which |
+//! | `authorization_pending` | 400 | nobody has decided about the [device](crate::device_login) yet; ask again later. These codes of a device are in the member `error`, see below |
+//! | `slow_down` | 400 | the device asks too often; it must wait five seconds longer from now on |
+//! | `access_denied` | 400 | the request of the device was denied, or its approval does not count any more |
+//! | `expired_token` | 400 | the time of the request of the device is over |
+//! | `invalid_grant` | 400 | the code of the device is wrong, of another client, used up or taken back |
+//! | `invalid_client` | 400 | there is no such `client_id` |
+//! | `invalid_request` | 400 | a parameter is missing, was sent twice, or has a form that is not accepted; the detail says which |
+//! | `invalid_scope` | 400 | the scope is not a list of permissions that this client may have; patterns are refused |
+//! | `unsupported_grant_type` | 400 | it is not the grant type of a device |
+//! | `confirmation_required` | 400 | the request is approved, and the device must send the two digits that the person reads |
+//! | `device_request_not_found` | 404 | no request of a device has this code, or another account has decided about it |
+//! | `device_request_decided` | 409 | somebody has decided about the request of the device, or its time is over |
+//! | `device_view_outdated` | 409 | the person has not seen what they decide about, or it has changed; show it again |
+//! | `device_of_other_account` | 403 | the device wants to be signed in to another account |
+//! | `device_in_same_browser` | 403 | the browser of the person has asked itself |
+//! | `device_on_other_network` | 403 | the device is in another network, and `device_login.networks` requires the same one |
+//! | `device_scope_refused` | 422 | the person wanted to approve more than the device asked for, or than their session may do |
 //!
 //! # Captchas
 //!
@@ -154,6 +171,9 @@
 //! {"code": "invalid_fields", "status": 422, "errors": {"password": [
 //!     {"code": "too_short", "params": {"min": 15}, "message": "must have at least 15 characters"}]}}
 //! ```
+//!
+//! The routes of devices (`/device`, `/device/token`, `/device/end`) answer as RFC 6749 says, because programs of
+//! others read them: `{"error": "slow_down", "error_description": ".."}`. Their codes are the same.
 //!
 //! `code` and `params` are stable, so that a page can show the reason in any language. `message` is in English
 //! and may change. An entry of `errors` is an [`InvalidField`](crate::InvalidField) in Rust. A hook or handler of

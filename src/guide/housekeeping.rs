@@ -75,6 +75,7 @@
 //! | `auth_account`: accounts that strangers created and nobody verified | 7 days | `retention.unverified_accounts`; only with `login.require_verified` |
 //! | `auth_account`: accounts that were closed | 14 days, then they are [erased](crate::own_account#erasing) | `retention.closed_accounts` |
 //! | `auth_account_recovery` | 180 days after the time in which it could be completed, and the lifetime of a link | `retention.account_recoveries` |
+//! | `auth_device_request` | 24 hours after the time to decide or to fetch the token | `retention.device_requests` |
 //! | `auth_event`: addresses and details in the events of an erased account | 30 days | `retention.erased_sources` |
 //!
 //! ```

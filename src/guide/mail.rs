@@ -88,6 +88,7 @@
 //! | `name` | `api_key_issued`, `api_key_expires` | the name of the API key |
 //! | `days` | `api_key_expires` | in how many days the key ends |
 //! | `days` | `trusted_device_added` | how long the device is trusted |
+//! | `client` | `device_login` | the name of the program, from the configuration |
 //! | `purpose` | `challenge_code` | what the code is for |
 //!
 //! HTML templates escape every value. The built-in templates contain no text that a stranger chose. A username such

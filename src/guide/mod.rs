@@ -17,6 +17,7 @@
 //! | serve a single-page application from another port or host | [`single_page`] |
 //! | let mobile apps sign in, or use bearer tokens | [`bearer`] |
 //! | let people consent to one action, such as a payment, that then happens once | [`action_proof`](crate::action_proof) |
+//! | let people sign in a television, a command-line program or an agent from their phone | [`device_login`] |
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
 //! | check a factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |
@@ -98,6 +99,8 @@ pub mod backups;
 pub mod bearer;
 pub mod defaults;
 pub mod deployment;
+#[cfg(feature = "routes")]
+pub mod device_login;
 pub mod errors;
 pub mod existing_users;
 pub mod from_axum_login;

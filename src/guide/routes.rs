@@ -10,6 +10,8 @@
 //! | `/login/mail`, `/login/mail/confirm` | [`mail_login::routes(&auth)`](crate::mail_login::routes) |
 //! | `/account/recovery` and below | [`account_recovery::routes(&auth)`](crate::account_recovery::routes) |
 //! | `/action-proofs`, `/action-proofs/{id}` | [`action_proof::routes(&auth, ["pay"])`](crate::action_proof::routes), with the actions for which proofs are issued |
+//! | `/device` and below | [`device_login::routes(&auth)`](crate::device_login::routes) |
+//! | `/.well-known/oauth-authorization-server` and below | [`device_login::well_known(&auth)`](crate::device_login::well_known), at the root |
 //! | `/second-factor` and below, `/totp` and below, `/recovery-codes`, `/sent-codes` and below, `/trusted-devices` and below, `/reauthenticate/challenge` | [`second_factor::routes(&auth)`](crate::second_factor::routes) |
 //! | `/account`, `/account/keep`, `/account/export` | [`own_account::routes(&auth)`](crate::own_account::routes) |
 //! | `/.well-known/change-password` | [`password_change::well_known(&auth)`](crate::password_change::well_known), at the root |

@@ -25,6 +25,7 @@
 //! | `auth-account:api-keys` | [`ApiKeys`] | [`own_api_key`](crate::own_api_key): make, list, change and revoke [API keys](crate::api_key) |
 //! | `auth-account:close` | [`Close`] | [`own_account`](crate::own_account): close the account |
 //! | `auth-account:export` | [`Export`] | [`own_account`](crate::own_account): export what is kept |
+//! | `auth-account:devices` | [`Devices`] | [`device_login`](crate::device_login): look at, approve, deny and report the request of a device |
 //! | `auth-account:memberships` | [`Memberships`] | `POST /memberships/refresh` |
 //!
 //! A ceiling covers what its permissions imply, as everywhere. So `*` and `auth-account` cover all
@@ -125,6 +126,8 @@ account_permissions! {
     Close = "auth-account:close";
     /// Allows exporting everything that is kept about the account.
     Export = "auth-account:export";
+    /// Allows looking at the request of a device to be signed in, and deciding about it.
+    Devices = "auth-account:devices";
     /// Allows asking the application for the memberships of the account again.
     Memberships = "auth-account:memberships";
 }

@@ -7,7 +7,7 @@ use super::principal::ApiKeyIdentity;
 use crate::account::Account;
 use crate::base::clock::Timestamp;
 use crate::base::factor::Factor;
-use crate::base::id::SessionId;
+use crate::base::id::{LineageId, SessionId};
 use crate::context::Context;
 use crate::permission::typed::IntoPermission;
 use crate::permission::{Atoms, Grants, Instances, Permission, PermissionSet, parse_list};
@@ -283,6 +283,18 @@ impl Resolved {
             Self::PasswordChange(session) => Some(session.id()),
             Self::Enrolment(session) => Some(session.id()),
             Self::Full(identity) => Some(identity.session().id()),
+        }
+    }
+
+    /// Returns the lineage of the session, at any stage.
+    pub(crate) fn lineage_id(&self) -> Option<LineageId> {
+        match self {
+            Self::Nobody(_) | Self::ApiKey(_) => None,
+            Self::Anonymous(session) => Some(session.state.lineage_id),
+            Self::Pending(session) => Some(session.state.lineage_id),
+            Self::PasswordChange(session) => Some(session.state.lineage_id),
+            Self::Enrolment(session) => Some(session.state.lineage_id),
+            Self::Full(identity) => Some(identity.session().lineage_id()),
         }
     }
 

@@ -129,6 +129,7 @@ use crate::base::problem::ErrorChain;
 use crate::base::transaction::{Db, Fault, transaction};
 use crate::captcha::store as captcha_store;
 use crate::context::Context;
+use crate::device_login::store as device_login_store;
 use crate::handle::Portcullis;
 use crate::new_device::{self, store as new_device_store};
 use crate::one_time::{LONGEST_COOL_DOWN, store as challenge_store};
@@ -215,6 +216,8 @@ pub struct MaintenanceReport {
     pub api_keys: u64,
     /// API keys that end soon, whose owners were told.
     pub api_key_notices: u64,
+    /// Requests of devices to be signed in.
+    pub device_requests: u64,
 }
 
 impl MaintenanceReport {
@@ -223,7 +226,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 20] {
+    fn named(&self) -> [(&'static str, u64); 21] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -245,6 +248,7 @@ impl MaintenanceReport {
             ("trusted_devices", self.trusted_devices),
             ("api_keys", self.api_keys),
             ("api_key_notices", self.api_key_notices),
+            ("device_requests", self.device_requests),
         ]
     }
 }
@@ -484,6 +488,9 @@ impl Sweep<'_> {
         self.batches(&db, recoveries, || recovery_store::purge(&executor, before, BATCH)).await?;
         let trusted = &mut report.trusted_devices;
         self.batches(&db, trusted, || trusted_device_store::purge(&executor, now, BATCH)).await?;
+        let before = now.minus(kept.device_requests);
+        let requests = &mut report.device_requests;
+        self.batches(&db, requests, || device_login_store::purge(&executor, before, BATCH)).await?;
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;

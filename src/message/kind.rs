@@ -146,6 +146,8 @@ message_kinds! {
     RecoveryLink = "recovery_link", Happened, ["link", "hours"];
     /// A code for something that the account is about to do.
     ChallengeCode = "challenge_code", Asked, ["code", "purpose", "minutes"];
+    /// A device was signed in, because a session of the account approved it.
+    DeviceLogin = "device_login", Happened, ["address", "client"];
     /// A code as a second factor, or for a step-up.
     FactorCode = "factor_code", Asked, ["code", "minutes"];
 }

@@ -24,7 +24,7 @@ pub(super) const MOST_ROWS: u64 = 10_000;
 
 /// The tables whose rows are removed when an account is erased. Sessions come last, because they
 /// lead to the rows that belong to them.
-const ERASED: [&str; 18] = [
+const ERASED: [&str; 19] = [
     "auth_login_name",
     "auth_former_address",
     "auth_account_role",
@@ -40,6 +40,7 @@ const ERASED: [&str; 18] = [
     "auth_trusted_device",
     "auth_api_key",
     "auth_account_recovery",
+    "auth_device_request",
     "auth_challenge",
     "auth_outbox",
     "auth_session",
@@ -211,7 +212,7 @@ const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_ro
 const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
 
 /// The tables with a column `account_id`.
-pub(super) const PARTS: [Part; 18] = [
+pub(super) const PARTS: [Part; 19] = [
     Part {
         name: "former_addresses",
         table: "auth_former_address",
@@ -240,6 +241,7 @@ pub(super) const PARTS: [Part; 18] = [
             ("ended_at", "ended_at", Time),
             ("end_reason", "end_reason", Text),
             ("suspicious_at", "suspicious_at", Time),
+            ("approved_in", "approved_in", Id),
         ],
     },
     Part {
@@ -355,6 +357,29 @@ pub(super) const PARTS: [Part; 18] = [
         table: "auth_recovery_code",
         order: ("created_at", Order::Asc),
         columns: &[("created_at", "created_at", Time), ("used_at", "used_at", Time)],
+    },
+    Part {
+        name: "device_requests",
+        table: "auth_device_request",
+        order: ("created_at", Order::Desc),
+        columns: &[
+            ("client_id", "client_id", Text),
+            (
+                "(CASE state WHEN 0 THEN 'pending' WHEN 1 THEN 'approved' WHEN 2 THEN 'redeemed' \
+                 WHEN 3 THEN 'denied' WHEN 4 THEN 'suspicious' ELSE 'ended' END)",
+                "state",
+                Text,
+            ),
+            ("device_name", "device_name", Text),
+            ("message", "message", Text),
+            ("granted", "granted", Text),
+            ("address", "address", Text),
+            ("user_agent", "user_agent", Text),
+            ("created_at", "created_at", Time),
+            ("decided_at", "decided_at", Time),
+            ("redeemed_at", "redeemed_at", Time),
+            ("session_id", "session_id", Id),
+        ],
     },
     Part {
         name: "trusted_devices",

@@ -237,7 +237,7 @@ impl<'a> ApiKeys<'a> {
     pub async fn list(&self, account: AccountId) -> Result<Vec<ApiKey>, ApiKeyError> {
         let (executor, now) = (self.db.executor(), self.auth.context().now());
         let rows = self.db.read(store::live_of(&executor, account, now)).await?;
-        Ok(rows.into_iter().map(ApiKey::from).collect())
+        Ok(rows.into_iter().map(ApiKey::of).collect())
     }
 
     /// Makes a key for an account. Each scope must be a permission that the account has.
@@ -351,7 +351,7 @@ impl Change<'_> {
                 Err(ApiKeyError::NameTaken)
             }
             Err(error) => Err(error),
-            Ok(()) => Ok(IssuedApiKey { key: row.into(), secret }),
+            Ok(()) => Ok(IssuedApiKey { key: ApiKey::of(row), secret }),
         }
     }
 
@@ -401,7 +401,7 @@ impl Change<'_> {
             outbox::put(txn, context, &self.notice(email.as_deref(), &row)).await?;
             Ok::<_, ApiKeyError>(row)
         })?;
-        Ok(IssuedApiKey { key: row.into(), secret })
+        Ok(IssuedApiKey { key: ApiKey::of(row), secret })
     }
 
     async fn revoke(&self, id: ApiKeyId) -> Result<(), ApiKeyError> {

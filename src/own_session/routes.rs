@@ -189,7 +189,7 @@ async fn list(
     let sessions: Vec<Value> = sessions
         .iter()
         .map(|session| {
-            json!({
+            let mut shown = json!({
                 "id": session.id,
                 "current": session.id == owner.session().id(),
                 "created_at": session.created_at,
@@ -198,7 +198,11 @@ async fn list(
                 "address": session.address,
                 "user_agent": session.user_agent,
                 "suspicious": session.suspicious,
-            })
+            });
+            if let Some(approved_in) = session.approved_in {
+                shown["approved_in"] = json!(approved_in);
+            }
+            shown
         })
         .collect();
     let mut body = json!({ "sessions": sessions });

@@ -110,8 +110,11 @@ pub(crate) const LOGIN: &str = "login";
 pub(crate) const FACTOR_CHALLENGES: &str = "factor_challenges";
 pub(crate) const FACTOR_CHALLENGES_DEVICE: &str = "factor_challenges_device";
 
+/// The rule for wrong codes of device logins, for accounts and for sources.
+pub(crate) const DEVICE_CODES: &str = "device_codes";
+
 /// The rules whose subject is an account.
-const OF_ACCOUNT: [&str; 3] = [ACCOUNT, FACTOR_CHALLENGES, FACTOR_CHALLENGES_DEVICE];
+const OF_ACCOUNT: [&str; 4] = [ACCOUNT, FACTOR_CHALLENGES, FACTOR_CHALLENGES_DEVICE, DEVICE_CODES];
 
 /// How long a store is not asked after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -128,7 +131,7 @@ const EVENTS_A_MINUTE: usize = 100;
 #[error("too many requests; try again later")]
 pub struct RateLimited {
     /// The rule: `source`, `account`, `login`, `login_device`, `anonymous`, `registrations`,
-    /// `messages`, `taken_names`, `factor_challenges`, `factor_challenges_device`, or one of your
+    /// `device_starts`, `device_codes`, `messages`, `taken_names`, `factor_challenges`, `factor_challenges_device`, or one of your
     /// application.
     pub rule: &'static str,
     /// The quota of the rule.
@@ -383,11 +386,35 @@ impl RateLimits<'_> {
         address: Option<IpAddr>,
         quota: Quota,
     ) -> Result<Reserved, RateLimited> {
+        let (subject, quota, about) = self.of_source(address, quota);
+        self.reserve_for(rule, &subject, quota, about)
+    }
+
+    /// The same for an account.
+    ///
+    /// # Errors
+    /// [`RateLimited`] if the quota is used up.
+    pub(crate) fn reserve_of_account(
+        &self,
+        rule: &'static str,
+        account: AccountId,
+        quota: Quota,
+    ) -> Result<Reserved, RateLimited> {
+        let about = About { account: Some(account), ..About::default() };
+        self.reserve_for(rule, &account.to_string(), quota, about)
+    }
+
+    fn reserve_for(
+        &self,
+        rule: &'static str,
+        subject: &str,
+        quota: Quota,
+        about: About,
+    ) -> Result<Reserved, RateLimited> {
         let context = self.auth.context();
         let limits = context.per_instance::<Limits>();
-        let (subject, quota, about) = self.of_source(address, quota);
         let now = context.now();
-        let key = limits.key_of(rule, &subject);
+        let key = limits.key_of(rule, subject);
         let verdict = limits.local.admit(key, quota, now);
         if verdict.admitted {
             return Ok(Reserved { limits, key, quota, kept: false });

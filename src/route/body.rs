@@ -24,6 +24,39 @@ pub(crate) struct JsonOrForm<T>(pub(crate) T);
 /// The same, or no body at all.
 pub(crate) struct OptionalBody<T>(pub(crate) Option<T>);
 
+/// The parameters of a form that a program sends. It needs no proof of its origin, so the route must not act
+/// for a session of a browser.
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Returns the name of a parameter that was sent twice, if there is one. RFC 6749 (section 3.1) forbids
+    /// it, because two programs on the way could believe different ones.
+    pub(crate) fn has_repeated(&self) -> bool {
+        let names: std::collections::BTreeSet<_> = self.0.iter().map(|(name, _)| name).collect();
+        names.len() < self.0.len()
+    }
+
+    /// Returns a parameter. An empty one counts as not sent (RFC 6749, section 3.1).
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|(found, value)| found == name && !value.is_empty())?;
+        Some(self.0.swap_remove(at).1)
+    }
+}
+
+impl FromRequest<Portcullis> for Parameters {
+    type Rejection = Rejection;
+
+    async fn from_request(request: Request, _: &Portcullis) -> Result<Self, Rejection> {
+        let (parts, body) = request.into_parts();
+        let body = read(&parts.headers, body).await?;
+        if !is_form(&parts.headers) {
+            let form = "application/x-www-form-urlencoded";
+            return Err(RouteError::UnsupportedMediaType(form).into());
+        }
+        Ok(Self(from_form(&body)?))
+    }
+}
+
 impl<T: DeserializeOwned> FromRequest<Portcullis> for Json<T> {
     type Rejection = Rejection;
 

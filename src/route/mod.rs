@@ -31,7 +31,7 @@ mod error;
 mod form;
 mod row;
 
-pub(crate) use body::{Json, JsonOrForm, OptionalBody, query, remembers};
+pub(crate) use body::{Json, JsonOrForm, OptionalBody, Parameters, query, remembers};
 pub(crate) use error::RouteError;
 pub(crate) use form::FormResult;
 #[cfg(feature = "test-util")]

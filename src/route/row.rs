@@ -79,7 +79,9 @@ impl Row {
 
     /// True if a browser can send a form here.
     fn takes_forms(&self) -> bool {
-        self.description.method == Method::POST && self.description.body != RouteBody::Json
+        let body = self.description.body;
+        self.description.method == Method::POST
+            && !matches!(body, RouteBody::Json | RouteBody::Form)
     }
 
     /// The handler, and the description with all error codes.

@@ -45,6 +45,8 @@ pub struct Model {
     pub ended_at: Option<Timestamp>,
     pub end_reason: Option<String>,
     pub suspicious_at: Option<Timestamp>,
+    /// The session that approved this one, if it is the session of a [device](crate::device_login).
+    pub approved_in: Option<SessionId>,
 }
 
 // Written by hand: a digest identifies a row, so it must not appear in logs.

@@ -66,6 +66,10 @@ pub struct StartSession<'a> {
     ceiling: Option<String>,
     /// The session does not outlive this time, whatever its lifetime is.
     until: Option<Timestamp>,
+    /// The lifetime of the session, instead of the configured one.
+    lifetime: Option<Duration>,
+    /// The session that approved it, and the secret part of its token.
+    approved: Option<(SessionId, [u8; 16])>,
     event: EventKind,
     /// True if the full session that is replaced keeps its old rights for a short time.
     old_lingers: bool,
@@ -89,6 +93,8 @@ impl<'a> StartSession<'a> {
             replaces: None,
             ceiling: None,
             until: None,
+            lifetime: None,
+            approved: None,
             event: EventKind::SessionStarted,
             old_lingers: false,
             continues_full: false,
@@ -193,6 +199,19 @@ impl<'a> StartSession<'a> {
         self
     }
 
+    /// Sets how long the session lasts, whatever is configured.
+    pub(crate) fn lasting(mut self, lifetime: Duration) -> Self {
+        self.lifetime = Some(lifetime);
+        self
+    }
+
+    /// For a device that another session has approved. `sid` is the secret part of the token. The device
+    /// may ask for the token again, so the caller has derived it from what only the device knows.
+    pub(crate) fn approved_in(mut self, session: SessionId, sid: [u8; 16]) -> Self {
+        self.approved = Some((session, sid));
+        self
+    }
+
     /// Starts the session inside a transaction of the caller. It exists after the commit.
     pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         self.db = self.db.within(txn);
@@ -214,7 +233,7 @@ impl<'a> StartSession<'a> {
         }
         let now = context.now();
         let config = &context.config.session;
-        let sid: [u8; 16] = random_array();
+        let sid = self.approved.map_or_else(random_array, |(_, sid)| sid);
         let row = self.row(&sid, now);
         let id = row.id;
         let event = self.started(id, now);
@@ -294,7 +313,7 @@ impl<'a> StartSession<'a> {
     fn lifetimes(&self) -> (Duration, Duration) {
         let config = &self.context.config.session;
         let lifetime = match self.stage {
-            Stage::Full if self.remember => config.absolute_lifetime,
+            Stage::Full if self.remember => self.lifetime.unwrap_or(config.absolute_lifetime),
             Stage::Full => config.unremembered_lifetime,
             Stage::PendingSecondFactor | Stage::MustEnrol => config.pending_lifetime,
             Stage::MustChangePassword => config.password_change_lifetime,
@@ -343,6 +362,7 @@ impl<'a> StartSession<'a> {
             ended_at: None,
             end_reason: None,
             suspicious_at: None,
+            approved_in: self.approved.map(|(session, _)| session),
         }
     }
 

@@ -89,7 +89,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, SessionId};
-use crate::base::transaction::{Db, OpenTransaction, transaction};
+use crate::base::transaction::{Db, OpenTransaction, Txn, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::hook::{HookList, SigningOut};
@@ -147,6 +147,9 @@ pub struct SessionSummary {
     pub user_agent: Option<String>,
     /// True if it was marked suspicious. It then gives no rights any more.
     pub suspicious: bool,
+    /// The session that approved it, if it is the session of a [device](crate::device_login). It was approved
+    /// shortly before it was started.
+    pub approved_in: Option<SessionId>,
 }
 
 /// Starts, lists and ends sessions. See the [module page](self).
@@ -168,6 +171,11 @@ impl<'a> Sessions<'a> {
     #[must_use]
     pub fn within(self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         Self { db: self.db.within(txn), ..self }
+    }
+
+    /// The same inside the transaction of another flow of portcullis.
+    pub(crate) fn inside(self, txn: &'a Txn<'a>) -> Self {
+        Self { db: self.db.inside(txn), ..self }
     }
 
     /// Starts a session without a sign-in: for a test, for a program that acts as an account, or
@@ -295,8 +303,8 @@ impl<'a> Sessions<'a> {
         let rows = self.db.read(rows).await?;
         Ok(rows
             .into_iter()
-            .filter_map(|row| SessionState::try_from(row).ok())
-            .map(|state| SessionSummary {
+            .filter_map(|row| Some((row.approved_in, SessionState::try_from(row).ok()?)))
+            .map(|(approved_in, state)| SessionSummary {
                 id: state.id,
                 created_at: state.created_at,
                 rotated_at: state.rotated_at,
@@ -304,6 +312,7 @@ impl<'a> Sessions<'a> {
                 address: state.address.as_deref().and_then(|text| text.parse().ok()),
                 user_agent: state.user_agent,
                 suspicious: state.suspicious,
+                approved_in,
             })
             .collect())
     }

@@ -158,6 +158,16 @@ pub(crate) async fn has_live<C: ConnectionTrait>(
     Ok(found.into_tuple::<SessionId>().one(db).await?.is_some())
 }
 
+/// Returns a session, if it counts.
+pub(crate) async fn live_one<C: ConnectionTrait>(
+    db: &C,
+    id: SessionId,
+    now: Timestamp,
+    require_verified: bool,
+) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id).filter(live(now, require_verified)).one(db).await
+}
+
 /// Ends the session that another one continues. Returns false if it does not count any more. With
 /// `lingers` it keeps its old rights for a short time.
 pub(crate) async fn promote<C: ConnectionTrait>(

@@ -405,7 +405,9 @@ impl TestAnswer {
     /// Returns the stable code of a problem. It is empty for any other answer.
     pub fn code(&self) -> String {
         let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        body["code"].as_str().unwrap_or_default().to_owned()
+        // The routes of a device login answer as OAuth 2.0 says.
+        let code = body["code"].as_str().or(body["error"].as_str());
+        code.unwrap_or_default().to_owned()
     }
 
     /// Returns the typed error that a refusal leaves for outer layers.

@@ -52,6 +52,9 @@ pub(super) fn kinds() -> BTreeSet<String> {
         // It has no route here, so the application checks it.
         Factor::Passkey => None,
     });
-    let others = ["app", "captcha", "page", "trusted_device"].map(str::to_owned);
+    // The codes of a device login, and what a person was shown of it.
+    let devices = ["device_code", "device_view", "user_code"].map(str::to_owned);
+    let others =
+        ["app", "captcha", "page", "trusted_device"].map(str::to_owned).into_iter().chain(devices);
     tokens.chain(outstanding).chain(factors).chain(others).collect()
 }

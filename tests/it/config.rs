@@ -634,6 +634,16 @@ fn each_value_that_cannot_be_used_is_refused_by_its_name_and_its_neighbour_passe
             |c| c.retention.challenges = Duration::from_secs(60),
         ),
         (
+            "retention.device_requests",
+            |c| c.retention.device_requests = HOUR - Duration::from_millis(1),
+            |c| c.retention.device_requests = HOUR,
+        ),
+        (
+            "retention.device_requests",
+            |c| c.retention.device_requests = 30 * DAY + Duration::from_millis(1),
+            |c| c.retention.device_requests = 30 * DAY,
+        ),
+        (
             "retention.sessions",
             |c| c.retention.sessions = Duration::from_secs(60 * 60 - 1),
             |c| c.retention.sessions = Duration::from_secs(60 * 60),

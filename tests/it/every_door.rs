@@ -10,6 +10,7 @@ use axum::routing::get;
 use portcullis::account::NewAccount;
 use portcullis::account_recovery::{NewRecovery, RecoveryActor};
 use portcullis::action_proof::VerifiedProof;
+use portcullis::config::DeviceNetworks;
 use portcullis::guard::RouteBody;
 use portcullis::page::LinkToken;
 use portcullis::rate_limit::Quota;
@@ -42,7 +43,9 @@ fn node(probe: &Probe) -> Portcullis {
     probe.rebuilt(|builder| {
         let builder = builder.captcha(easy()).text_messages(texts);
         builder.external_factor(Card::default()).configure(|config| {
-            config.service.bearer = true;
+            crate::device_login::clients(config);
+            config.device_login.networks = DeviceNetworks::Off;
+            config.device_login.wrong_codes = Quota::per_minute(100_000);
             config.trusted_device.enabled = true;
             config.captcha.login_after = Some(0);
             config.captcha.register_after = Some(0);
@@ -71,6 +74,7 @@ fn application(auth: &Portcullis) -> Router {
         .merge(card_pages(auth))
         .nest("/own", portcullis::own_account::routes(auth))
         .nest("/lost", portcullis::account_recovery::routes(auth))
+        .nest("/devices", portcullis::device_login::routes(auth))
 }
 
 /// People with one valid proof of each kind, and the browsers to which they belong.
@@ -276,6 +280,9 @@ impl World {
         let proof = issue.sign(&ClientInfo::default()).await.expect("it is issued");
         proofs.insert("proof+jwt", proof.token().to_owned());
 
+        let cookie = format!("{COOKIE}={}", alice.cookie.as_deref().expect("a cookie"));
+        proofs.extend(crate::device_login::proofs(&probe.auth, &cookie).await);
+
         proofs.insert("sess+jwt", alice.cookie.clone().expect("a cookie"));
         proofs.insert("mfa+jwt", waits.cookie.clone().expect("a cookie"));
         proofs.insert("dev+jwt", alice.device.clone().expect("a device"));
@@ -409,6 +416,16 @@ doors! {
     "header of an action proof": ["proof+jwt"], |w, p| {
         w.alice.request(Method::GET, "/consent").header(portcullis::action_proof::HEADER, p)
     };
+    // A device that lost the answer gets it again.
+    "POST /device/token": ["device_code"], |w, p| {
+        let body = format!(
+            "client_id=tv&grant_type=urn:ietf:params:oauth:grant-type:device_code&device_code={p}"
+        );
+        form(w, "/devices/device/token", body)
+    };
+    "code of a device in a path": ["user_code"], |w, p| {
+        w.alice.request(Method::GET, &format!("/devices/device/{p}"))
+    };
     // A use replaces the token, so the other door of this kind is not among these.
     "POST /login header of a trusted device": ["trusted_device"], |w, p| {
         w.trusting("portcullis-trusted-device", p.to_owned())
@@ -518,6 +535,12 @@ doors! {
     "POST /email/undo": ["email_undo token"], |w, p| {
         w.anybody("/auth/email/undo", json!({ "token": p }))
     };
+    "POST /device/end": ["device_code waiting"], |w, p| {
+        form(w, "/devices/device/end", format!("client_id=tv&device_code={p}"))
+    };
+    "POST /device/{user_code}/approve": ["device_view"], |w, p| decide(w, "approve", p);
+    "POST /device/{user_code}/deny": ["device_view"], |w, p| decide(w, "deny", p);
+    "POST /device/{user_code}/report": ["device_view"], |w, p| decide(w, "report", p);
     "POST /second-factor/undo": ["factor_undo token"], |w, p| {
         w.anybody("/auth/second-factor/undo", json!({ "token": p }))
     };
@@ -527,7 +550,18 @@ doors! {
 }
 
 /// The doors that end nothing which another one needs.
-const HARMLESS: usize = 21;
+const HARMLESS: usize = 23;
+
+/// A form of a program, without a session.
+fn form(world: &World, path: &str, body: String) -> RequestBuilder {
+    let request = world.alice.raw(Method::POST, path);
+    request.header("content-type", "application/x-www-form-urlencoded").body(body)
+}
+
+fn decide(world: &World, decision: &str, proof: &str) -> RequestBuilder {
+    let path = format!("/devices/device/{}/{decision}", world.proofs["user_code"]);
+    World::post(&world.alice, &path, json!({ "view": proof }))
+}
 
 fn verify(world: &World, method: &str, proof: &str) -> RequestBuilder {
     let body = json!({ "method": method, "code": proof });
@@ -540,9 +574,10 @@ fn step_up(world: &World, method: &str, proof: &str) -> RequestBuilder {
 }
 
 /// Mounted routes with a body that take no proof. They ask for one, or change what a session may change.
-const WITHOUT_A_PROOF: [&str; 15] = [
+const WITHOUT_A_PROOF: [&str; 16] = [
     "POST /action-proofs",
     "POST /captcha",
+    "POST /device",
     "POST /email",
     "POST /login-names",
     "POST /login/mail",
@@ -586,6 +621,9 @@ async fn stored(probe: &Probe, door: &Door) -> Vec<Vec<u8>> {
             }
             // The application has the answer, and the data of the challenge are encrypted.
             "external" => digests(probe, "auth_challenge", "|factor_code|").await,
+            "device_code" | "user_code" => digests(probe, "auth_device_request", "").await,
+            // It is sealed, and nothing is stored.
+            "device_view" => Vec::new(),
             "dev+jwt" | "mail+jwt" | "password" | "totp" | "page" => Vec::new(),
             "proof+jwt" => digests(probe, "auth_challenge", "|action_proof|").await,
             _ => {
@@ -667,6 +705,7 @@ on_every_database! {
             .auth_routes("/auth", portcullis::own_account::routes(&probe.auth))
             .auth_routes("/auth", portcullis::account_recovery::routes(&probe.auth))
             .auth_routes("/auth", portcullis::action_proof::routes(&probe.auth, ["pay"]))
+            .auth_routes("/auth", portcullis::device_login::routes(&probe.auth))
             .auth_routes("/auth", portcullis::second_factor::routes(&probe.auth));
         let _mounted: Router = guarded.into_router();
         let routes = probe.auth.guarded_routes();

@@ -24,6 +24,7 @@ mod config;
 mod contact;
 mod cookie;
 mod csrf;
+mod device_login;
 mod enrolment;
 mod every_door;
 mod every_way_in;

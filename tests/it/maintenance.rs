@@ -814,6 +814,16 @@ fn kept() -> Vec<Kept> {
             after: 20 * DAY,
         },
         Kept {
+            setting: "device_requests",
+            change: |config| {
+                crate::device_login::clients(config);
+                config.retention.device_requests = 5 * HOUR;
+            },
+            count: "auth_device_request",
+            // The time to decide comes first.
+            after: 5 * HOUR + 10 * MINUTE,
+        },
+        Kept {
             setting: "captchas",
             change: |config| config.retention.challenges = 5 * HOUR,
             count: "auth_captcha",
@@ -862,6 +872,10 @@ async fn leave(probe: &Probe, auth: &Portcullis, setting: &str) {
             let actor = RecoveryActor::Program("cli");
             let opened = auth.account_recovery().open(alice, NewRecovery::new("lost"), actor).await;
             opened.expect("it is opened");
+        }
+        "device_requests" => {
+            let begun = auth.device_login().start("tv").begin(&ClientInfo::default()).await;
+            let _started = begun.expect("it begins");
         }
         "captchas" => {
             let (id, now) = (uuid::Uuid::from_u128(7), probe.auth_now().as_millis());
@@ -936,7 +950,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 
 /// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
 /// and `{bytes}` stand for values of those types.
-const FILLING: [(&str, &str, &str); 19] = [
+const FILLING: [(&str, &str, &str); 20] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",
@@ -953,6 +967,11 @@ const FILLING: [(&str, &str, &str); 19] = [
         "auth_account_recovery",
         "id, account_id, opened_by, reason, state, opened_at, ready_at, expires_at",
         "{id}, {id}, 'p', 'r', 0, {late}, {late}, {late}",
+    ),
+    (
+        "auth_device_request",
+        "id, device_digest, user_digest, client_id, state, phrase, created_at, expires_at, confirmations",
+        "{id}, {bytes}, {bytes}, 'c', 0, 'p', {late}, {late}, 0",
     ),
     (
         "auth_challenge",

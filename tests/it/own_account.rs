@@ -1094,7 +1094,7 @@ const OTHERS: [&str; 8] = [
 ];
 
 /// The tables with an account, and the member of an export with their rows.
-const EXPORTED: [(&str, &str); 19] = [
+const EXPORTED: [(&str, &str); 20] = [
     ("auth_account_recovery", "account_recoveries"),
     ("auth_account_group", "groups"),
     ("auth_account_permission", "permissions"),
@@ -1114,6 +1114,7 @@ const EXPORTED: [(&str, &str); 19] = [
     ("auth_told_place", "new_devices"),
     ("auth_totp", "authenticators"),
     ("auth_trusted_device", "trusted_devices"),
+    ("auth_device_request", "device_requests"),
 ];
 
 /// The tables without an account: the member of an export with their rows, or the reason why they
@@ -1337,6 +1338,8 @@ async fn live(probe: &Probe, name: &str) -> Living {
     let new = NewRecovery::new(format!("{name} called")).with_email(format!("{name}@lost.example"));
     let opened = auth.account_recovery().open(id, new, RecoveryActor::Program("cli")).await;
     opened.expect("it is opened");
+    // A device that waits for its token.
+    crate::device_login::approved_for(probe, id).await;
     // Data of the application in the session.
     let data = format!(
         "INSERT INTO auth_session_data (lineage_id, data, written_at) \

@@ -37,6 +37,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
                 config.rate.per_principal = None;
                 config.trusted_device.enabled = true;
                 config.api_key.prefix = Some("acme".to_owned());
+                crate::device_login::clients(config);
             })
     });
     let app = auth
@@ -49,7 +50,9 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
         .auth_routes("/auth", portcullis::own_account::routes(&auth))
         .auth_routes("/auth", portcullis::own_api_key::routes(&auth))
         .auth_routes("/auth", portcullis::second_factor::routes(&auth))
+        .auth_routes("/auth", portcullis::device_login::routes(&auth))
         .auth_routes("/", portcullis::password_change::well_known(&auth))
+        .auth_routes("/", portcullis::device_login::well_known(&auth))
         .into_router();
     (auth, app)
 }
@@ -114,6 +117,7 @@ fn markdown(auth: &Portcullis) -> String {
             "/sent-codes",
             "/trusted-devices",
             "/reauthenticate/",
+            "/device",
         ];
         let star = if optional.iter().any(|part| row.path.contains(part)) { "*" } else { "" };
         text.push_str(&format!(
@@ -130,7 +134,10 @@ fn markdown(auth: &Portcullis) -> String {
 }
 
 fn uri(path: &str) -> String {
-    path.replace("{id}", "018f0000-0000-7000-8000-000000000000").replace("{name}", "nobody")
+    path.replace("{id}", "018f0000-0000-7000-8000-000000000000")
+        .replace("{name}", "nobody")
+        .replace("{user_code}", "BCDF-GHJK")
+        .replace("{*path}", "app")
 }
 
 /// A request with a body that the row takes, but that says nothing.

@@ -29,7 +29,7 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 45] = [
+const LOOKUPS: [(&str, &[&str]); 47] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_recovery", &["account_id"]),
     ("auth_account_recovery", &["expires_at"]),
@@ -75,6 +75,8 @@ const LOOKUPS: [(&str, &[&str]); 45] = [
     ("auth_totp", &["account_id"]),
     ("auth_totp", &["key_id", "id"]),
     ("auth_totp", &["confirmed_at", "created_at"]),
+    ("auth_device_request", &["account_id"]),
+    ("auth_device_request", &["expires_at"]),
 ];
 
 fn described() -> Shapes {
@@ -411,6 +413,7 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_api_key.account_id -> auth_account.id",
             "auth_challenge.account_id -> auth_account.id",
             "auth_device_digest.account_id -> auth_account.id",
+            "auth_device_request.account_id -> auth_account.id",
             "auth_former_address.account_id -> auth_account.id",
             "auth_group_role.group_id -> auth_group.id",
             "auth_group_role.role_id -> auth_role.id",

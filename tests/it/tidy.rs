@@ -48,6 +48,7 @@ const LEAVES: &[&str] = &[
     "bootstrap",
     "challenge",
     "contact",
+    "device_login",
     "login",
     "login_name",
     "mail_login",
@@ -63,7 +64,7 @@ const LEAVES: &[&str] = &[
 ];
 
 /// Types that must never be printed, each with the file that defines it.
-const SECRETS: [(&str, &str); 35] = [
+const SECRETS: [(&str, &str); 41] = [
     ("api_key/token.rs", "NewKey"),
     ("identity/credential.rs", "ShownKey"),
     ("own_api_key/mod.rs", "IssuedApiKey"),
@@ -99,6 +100,12 @@ const SECRETS: [(&str, &str); 35] = [
     ("port.rs", "ExternalChallenge"),
     ("captcha/hosted.rs", "HostedCaptcha"),
     ("captcha/kind.rs", "CaptchaResponse"),
+    ("device_login/code.rs", "DeviceCode"),
+    ("device_login/start.rs", "StartedDeviceLogin"),
+    ("device_login/poll.rs", "PollDevice"),
+    ("device_login/poll.rs", "DeviceToken"),
+    ("device_login/view.rs", "DeviceRequest"),
+    ("device_login/decide.rs", "ApprovedDevice"),
 ];
 
 const MOST_LINES: usize = 900;
@@ -607,6 +614,8 @@ fn few_files_start_a_session_and_each_has_a_reason() {
         "flow/sign_in.rs",
         // What the application starts itself.
         "session/mod.rs",
+        // A person has approved it in another session. No factor is passed, so it is no sign-in.
+        "device_login/poll.rs",
         // The session goes on, under a new epoch or after a step-up.
         "flow/address.rs",
         "flow/enrolling.rs",

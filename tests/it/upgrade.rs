@@ -127,6 +127,10 @@ async fn fill(probe: &Probe) -> Value {
     auth.account_recovery().open(bob.id(), recovery, program).await.expect("it is opened");
     let captcha = auth.captchas().offer("login", &ClientInfo::default()).await;
     let captcha = captcha.expect("a picture").parts["captcha_id"].clone();
+    // A device waits for its approval.
+    let devices = probe.rebuilt(|builder| builder.configure(crate::device_login::clients));
+    let started = devices.device_login().start("tv").begin(&ClientInfo::default()).await;
+    let _started = started.expect("it starts");
 
     json!({
         "captcha": captcha,

@@ -48,7 +48,10 @@ impl Answer {
 
     /// Returns the stable code of a problem.
     pub fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_default().to_owned()
+        let body = self.json();
+        // The routes of a device login answer as OAuth 2.0 says.
+        let code = body["code"].as_str().or(body["error"].as_str());
+        code.unwrap_or_default().to_owned()
     }
 
     /// Returns the error codes of a field, in their order. Each error has params and a message.
