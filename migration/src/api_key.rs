@@ -25,6 +25,7 @@ impl MigrationTrait for Migration {
             .col(required("version").big_integer())
             .col(required("first_id").uuid())
             .col(required("account_id").uuid())
+            .col(optional("made_in").uuid())
             .col(required("name").string_len(64))
             .col(required("slot").string_len(101))
             .col(required("hint").string_len(24))

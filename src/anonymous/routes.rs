@@ -11,7 +11,7 @@ use crate::base::problem::{Problem, Rejection};
 use crate::guard::description::RouteBody;
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::route::{self, OptionalBody, mount, row, signed_in};
 use crate::session::Transport;
 

@@ -4,7 +4,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::base::clock::Timestamp;
-use crate::base::id::{AccountId, ApiKeyId};
+use crate::base::id::{AccountId, ApiKeyId, LineageId};
 
 #[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "auth_api_key")]
@@ -21,6 +21,8 @@ pub struct Model {
     /// The id of the first key, of which this one is a replacement.
     pub first_id: ApiKeyId,
     pub account_id: AccountId,
+    /// The sign-in in which it was made. If that turns out to be a thief's, the key ends.
+    pub made_in: Option<LineageId>,
     #[sea_orm(column_type = "String(StringLen::N(64))")]
     pub name: String,
     /// The account and the name while the key has the name, and the id of the key afterwards. So a name is

@@ -13,7 +13,7 @@
 //! # #[cfg(feature = "routes")]
 //! # mod example {
 //! use axum::{Router, routing::get};
-//! use portcullis::guard::Credentials;
+//! use portcullis::guard::AcceptedCredentials;
 //! use portcullis::{Portcullis, Principal};
 //!
 //! portcullis::permissions! { report: Read; }
@@ -23,7 +23,7 @@
 //! }
 //!
 //! fn app(auth: &Portcullis) -> Router {
-//!     let guard = auth.require(report::Read).credentials(Credentials::SessionOrApiKey);
+//!     let guard = auth.require(report::Read).credentials(AcceptedCredentials::SessionOrApiKey);
 //!     Router::new()
 //!         .route("/reports", get(reports).route_layer(guard))
 //!         .merge(portcullis::own_api_key::routes(auth))
@@ -45,7 +45,8 @@
 //! # Scopes
 //!
 //! A scope is a [permission](crate::permission). The scopes are a ceiling: what a key may do must be covered by
-//! a scope and by the grants of its account at that time. `role(x)` needs the scope `role:x`. A key whose
+//! a scope and by the grants of its account at that time. `role(x)` needs the scope `role:x`, which an account
+//! with this role can give. A key whose
 //! account loses a right loses it at the next request.
 //!
 //! # What a key is not
@@ -61,11 +62,13 @@
 //! A revoked, replaced or expired key is refused from its next request on, on every node. So is a key of an
 //! account that is disabled, closed or deleted, or not verified if that is required. After the account was
 //! enabled again, its keys work again. If a role requires a second factor and the account has none, its keys
-//! wait too (401 `enrolment_required`).
+//! wait too (401 `enrolment_required`), after the time of grace if the owner was given one. During that time a
+//! request costs one statement more.
 //!
 //! All keys of an account end if its owner signs out everywhere (`DELETE /sessions?scope=all`), if a change of
 //! the account is undone by a link, if an administrator recovers the account, and if the account gets its first
-//! proved address from another person. A changed or reset password does not end them: programs go on. A lock
+//! proved address from another person. If the owner reports a session, or its theft is suspected, the keys end
+//! that were made in that sign-in. A changed or reset password does not end them: programs go on. A lock
 //! after wrong passwords does not stop them either. Otherwise a stranger could stop your programs by guessing.
 //!
 //! # What it costs
@@ -96,7 +99,7 @@ use sea_orm::DbErr;
 use crate::audit_log;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
-use crate::base::id::AccountId;
+use crate::base::id::{AccountId, LineageId};
 use crate::base::transaction::Txn;
 
 pub(crate) mod entity;
@@ -108,6 +111,21 @@ pub(crate) use state::Digests;
 pub use state::{ApiKey, ApiKeyRefusal};
 pub use token::API_KEY_PATTERN;
 pub(crate) use token::{NewKey, is_well_formed, looks_like_one};
+
+/// Ends the keys that were made in a sign-in which turned out to be a thief's, and records why. The row of the
+/// account is locked.
+pub(crate) async fn end_made_in(
+    txn: &Txn<'_>,
+    (account, lineage): (AccountId, LineageId),
+    why: &'static str,
+    now: Timestamp,
+) -> Result<(), DbErr> {
+    if store::end_made_in(txn, account, lineage, now).await? > 0 {
+        let event = Event::new(EventKind::ApiKeyRevoked, now).account(account).detail(why);
+        audit_log::record(txn, &event).await?;
+    }
+    Ok(())
+}
 
 /// Ends all keys of an account as a part of a larger change, and records why. The row of the account is
 /// locked. Returns how many there were.

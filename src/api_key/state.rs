@@ -122,9 +122,10 @@ impl ApiKey {
         account: Option<&Account>,
         require_verified: bool,
     ) -> Option<ApiKeyRefusal> {
-        if self.ended_at.is_some() {
+        let over = now >= self.expires_at;
+        if self.ended_at.is_some() || over && self.rotated_at.is_some() {
             Some(ApiKeyRefusal::Revoked)
-        } else if now >= self.expires_at {
+        } else if over {
             Some(ApiKeyRefusal::Expired)
         } else if account.is_some_and(|account| account.is_usable(now, require_verified)) {
             None

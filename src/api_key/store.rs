@@ -11,7 +11,7 @@ use super::entity::{ActiveModel, Column, Entity, Model};
 use super::state::EndReason;
 use crate::base::clock::Timestamp;
 use crate::base::column::without_index;
-use crate::base::id::{AccountId, ApiKeyId};
+use crate::base::id::{AccountId, ApiKeyId, LineageId};
 use crate::base::secret::random_version;
 
 pub(crate) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(), DbErr> {
@@ -138,24 +138,81 @@ fn ending(reason: EndReason, now: Timestamp) -> UpdateMany<Entity> {
         .filter(without_index(Column::ExpiresAt).gt(now))
 }
 
-/// Ends a key of an account. Returns its name, or `None` if the account has no such key that counts.
+/// Ends the keys that this one has replaced, and that are still good. Returns how many there were.
+pub(crate) async fn end_replaced<C: ConnectionTrait>(
+    db: &C,
+    row: &Model,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let ids: Vec<ApiKeyId> =
+        replaced_by(db, row, now).await?.into_iter().map(|old| old.id).collect();
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let ended = ending(EndReason::Rotated, now).filter(Column::Id.is_in(ids)).exec(db).await?;
+    Ok(ended.rows_affected)
+}
+
+/// Returns the keys that this one has replaced, and that are still good.
+pub(crate) async fn replaced_by<C: ConnectionTrait>(
+    db: &C,
+    row: &Model,
+    now: Timestamp,
+) -> Result<Vec<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::AccountId.eq(row.account_id))
+        .filter(Column::FirstId.eq(row.first_id))
+        .filter(Column::Id.ne(row.id))
+        .filter(Column::RotatedAt.is_not_null())
+        .filter(without_index(Column::EndedAt).is_null())
+        .filter(without_index(Column::ExpiresAt).gt(now))
+        .all(db)
+        .await
+}
+
+/// Limits a key that was replaced and is still good.
+pub(crate) async fn narrow_replaced<C: ConnectionTrait>(
+    db: &C,
+    id: ApiKeyId,
+    scopes: &str,
+) -> Result<(), DbErr> {
+    changing()
+        .col_expr(Column::Scopes, Expr::value(scopes))
+        .filter(Column::Id.eq(id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Returns a key of an account that counts, also if it was replaced.
+pub(crate) async fn find_live<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    id: ApiKeyId,
+    now: Timestamp,
+) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id)
+        .filter(Expr::col(Column::AccountId).eq(account))
+        .filter(without_index(Column::EndedAt).is_null())
+        .filter(without_index(Column::ExpiresAt).gt(now))
+        .one(db)
+        .await
+}
+
+/// Ends a key of an account. Returns false if the account has no such key that counts.
 pub(crate) async fn end<C: ConnectionTrait>(
     db: &C,
     account: AccountId,
     id: ApiKeyId,
     now: Timestamp,
-) -> Result<Option<String>, DbErr> {
-    let name = Entity::find_by_id(id).select_only().column(Column::Name);
+) -> Result<bool, DbErr> {
     let ended = ending(EndReason::Revoked, now)
         .col_expr(Column::Slot, Expr::value(id.to_string()))
         .filter(Column::Id.eq(id))
         .filter(Expr::col(Column::AccountId).eq(account))
         .exec(db)
         .await?;
-    if ended.rows_affected == 0 {
-        return Ok(None);
-    }
-    name.into_tuple().one(db).await
+    Ok(ended.rows_affected > 0)
 }
 
 /// Ends all keys of an account. Returns how many there were. The row of the account is locked.
@@ -164,13 +221,33 @@ pub(crate) async fn end_all<C: ConnectionTrait>(
     account: AccountId,
     now: Timestamp,
 ) -> Result<u64, DbErr> {
-    // By the primary key: on InnoDB, an UPDATE by the account would also lock the gap beside its rows, where
-    // other accounts insert theirs.
+    end_these(db, Condition::all().add(Column::AccountId.eq(account)), now).await
+}
+
+/// Ends the keys of an account that were made in this sign-in. The row of the account is locked.
+pub(crate) async fn end_made_in<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    lineage: LineageId,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let made = Condition::all().add(Column::AccountId.eq(account)).add(Column::MadeIn.eq(lineage));
+    end_these(db, made, now).await
+}
+
+async fn end_these<C: ConnectionTrait>(
+    db: &C,
+    which: Condition,
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    // A locking read sees what others have committed since this transaction began. On MySQL, a plain one may
+    // show an older state, in which a key is missing that was made just before.
     let ids: Vec<ApiKeyId> = Entity::find()
         .select_only()
         .column(Column::Id)
-        .filter(Column::AccountId.eq(account))
+        .filter(which)
         .filter(without_index(Column::EndedAt).is_null())
+        .lock_exclusive()
         .into_tuple()
         .all(db)
         .await?;

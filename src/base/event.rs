@@ -210,6 +210,9 @@ pub(crate) const ROTATED: &str = "session_rotated";
 /// The name of a requirement that was not met. The audit log only counts these.
 pub(crate) const DENIED: &str = "authz_fail";
 
+/// The name of a well-formed API key that was refused. It changes no row.
+pub(crate) const API_KEY_REFUSED: &str = "api_key_refused";
+
 /// Counts an event in `portcullis_events_total`, with its name as a label.
 pub(crate) fn count(event: &'static str) {
     #[cfg(feature = "metrics")]

@@ -40,17 +40,37 @@ impl Default for ApiKeyConfig {
     }
 }
 
-/// Headers that mean something else.
-const TAKEN_HEADERS: [&str; 9] = [
+/// Headers that mean something else, some of which browsers and proxies send by themselves.
+const TAKEN_HEADERS: [&str; 17] = [
+    "accept",
     "authorization",
-    "cookie",
-    "host",
+    "connection",
     "content-type",
+    "cookie",
+    "forwarded",
+    "host",
+    "if-none-match",
+    "if-range",
     "origin",
-    "portcullis-action-proof",
-    "portcullis-device",
-    "portcullis-trusted-device",
+    "range",
+    "referer",
+    "te",
+    "upgrade",
     "user-agent",
+    "via",
+    "x-requested-with",
+];
+
+/// The beginnings of names of such headers.
+const TAKEN_PREFIXES: [&str; 8] = [
+    "accept-",
+    "access-control-",
+    "cache-",
+    "content-",
+    "portcullis-",
+    "proxy-",
+    "sec-",
+    "x-forwarded-",
 ];
 
 impl Config {
@@ -68,7 +88,11 @@ impl Config {
         );
         let unusable = |header: &String| {
             let name = http::HeaderName::from_bytes(header.as_bytes());
-            name.map_or(true, |name| TAKEN_HEADERS.contains(&name.as_str()))
+            name.map_or(true, |name| {
+                let name = name.as_str();
+                TAKEN_HEADERS.contains(&name)
+                    || TAKEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            })
         };
         check.refuse_if(
             config.header.as_ref().is_some_and(unusable),

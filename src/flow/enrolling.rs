@@ -16,7 +16,7 @@ use crate::flow::sign_in::{self, Demands, Locked, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::enrolment::requires_factor;
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::identity::{AccountOwner, AuthError, Identity, NotSignedIn, owner};
 use crate::session::judge::SessionState;
 use crate::session::{EnrolmentSession, Issued, SessionError, Stage, StartSession, Transport};

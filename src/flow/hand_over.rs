@@ -19,6 +19,7 @@ use crate::base::transaction::{Fault, MaybeFault, Txn, is_unique_violation};
 use crate::handle::Portcullis;
 use crate::hook::{Hooked, NamesBefore, NamesCause, NamesChange};
 use crate::one_time;
+use crate::session::store::lock_account;
 
 /// The hand-over of an account to the person who proved its address.
 pub(crate) struct HandOver<'a> {
@@ -41,6 +42,8 @@ impl HandOver<'_> {
         E: From<DbErr> + From<Hooked>,
     {
         let Self { auth, row, normal, client, now } = *self;
+        // Before the first read: on MySQL, that fixes which state later reads see.
+        lock_account(txn, row.id).await?;
         let before = NamesBefore::read(auth, txn, row.id).await?;
         if !account_store::hand_over(txn, row, normal, now).await? {
             return Ok(None);

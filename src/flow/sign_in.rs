@@ -30,7 +30,7 @@ use crate::base::id::AccountId;
 use crate::base::transaction::{Fault, Txn, transaction};
 use crate::handle::Portcullis;
 use crate::identity::enrolment::{due_at, requires_factor};
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::identity::resolver::Resolver;
 use crate::new_device::NewDevice;
 use crate::session::device::{Device, Devices};

@@ -7,7 +7,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::base::problem::Rejection;
-use crate::guard::credentials::Credentials;
+use crate::guard::credentials::AcceptedCredentials;
 use crate::guard::decision::refused;
 use crate::guard::description::RouteDescription;
 use crate::guard::require::Require;
@@ -154,7 +154,7 @@ impl Access {
 
     /// Returns the credentials that the guard accepts. `None` if its guard decides in another way, or is not
     /// known here.
-    pub fn credentials(&self) -> Option<Credentials> {
+    pub fn credentials(&self) -> Option<AcceptedCredentials> {
         match &self.kind {
             Kind::Requires(require) => Some(require.accepted()),
             _ => None,
@@ -188,7 +188,9 @@ impl Access {
         let met = match (&self.kind, who) {
             (Kind::Public(_) | Kind::Session(SessionAccess::Visitor), _) => true,
             (Kind::Session(SessionAccess::Any), who) => who.is_some(),
-            (Kind::Requires(require), Some(_)) if require.accepted() == Credentials::ApiKey => {
+            (Kind::Requires(require), Some(_))
+                if require.accepted() == AcceptedCredentials::ApiKey =>
+            {
                 false
             }
             (Kind::Requires(require), Some(identity)) => {

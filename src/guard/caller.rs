@@ -6,7 +6,7 @@ use http::request::Parts;
 use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::identity::{ApiKeyIdentity, AuthError, Identity, NotSignedIn};
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Stage,

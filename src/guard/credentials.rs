@@ -5,7 +5,7 @@ use std::fmt;
 /// The credentials that a guard accepts. Set them with [`Require::credentials`](super::Require::credentials).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum Credentials {
+pub enum AcceptedCredentials {
     /// Only sessions: a person is signed in. An [API key](crate::api_key) gets 403 `session_required`.
     #[default]
     Session,
@@ -15,7 +15,7 @@ pub enum Credentials {
     ApiKey,
 }
 
-impl fmt::Display for Credentials {
+impl fmt::Display for AcceptedCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Session => "session",

@@ -6,11 +6,11 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::base::problem::{Problem, Rejection};
 use crate::base::redirect::ReturnTo;
 use crate::config::Unauthenticated;
-use crate::guard::credentials::Credentials;
+use crate::guard::credentials::AcceptedCredentials;
 use crate::guard::requirement::{Outcome, Requirement};
 use crate::identity::credential::prefix_of;
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::identity::{AuthError, Identity, NotSignedIn, Principal};
 
 /// Returns the identity of a request that meets a requirement.
@@ -44,9 +44,9 @@ pub(crate) async fn signed_in(
 pub(super) async fn principal(
     request_identity: &RequestIdentity,
     parts: &Parts,
-    credentials: Credentials,
+    credentials: AcceptedCredentials,
 ) -> Result<Principal, Rejection> {
-    if credentials == Credentials::Session {
+    if credentials == AcceptedCredentials::Session {
         return Ok(signed_in(request_identity, parts).await?.into());
     }
     match request_identity.resolve().await? {
@@ -55,7 +55,7 @@ pub(super) async fn principal(
             request_identity.answers_somebody();
             Ok(program.clone().into())
         }
-        Resolved::Full(_) if credentials == Credentials::ApiKey => {
+        Resolved::Full(_) if credentials == AcceptedCredentials::ApiKey => {
             Err(AuthError::ApiKeyRequired.into())
         }
         Resolved::Full(identity) => {
@@ -63,7 +63,7 @@ pub(super) async fn principal(
             Ok(identity.clone().into())
         }
         // The login page does not help a program.
-        other if credentials == Credentials::ApiKey => Err(other.no_session().into()),
+        other if credentials == AcceptedCredentials::ApiKey => Err(other.no_session().into()),
         other => Err(refused(request_identity, parts, other.no_session())),
     }
 }
@@ -76,7 +76,8 @@ pub(super) fn refused(
 ) -> Rejection {
     // The login page does not help here: signing in removes neither the second cookie nor the API key.
     let AuthError::NotSignedIn(reason) = &error else { return error.into() };
-    if matches!(reason, NotSignedIn::MultipleCredentials | NotSignedIn::ApiKey(_)) {
+    let by_program = request_identity.shows_api_key();
+    if by_program || matches!(reason, NotSignedIn::MultipleCredentials) {
         return error.into();
     }
     let Unauthenticated::LoginPage(page) =

@@ -20,7 +20,7 @@ use crate::identity::credential::client_of;
 #[cfg(feature = "routes")]
 use crate::identity::owner::{AccountOwner, AccountPermission};
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::identity::{ApiKeyIdentity, AuthError, Identity, Principal};
 use crate::permission::typed::TypedPermission;
 use crate::session::{

@@ -38,7 +38,7 @@ pub(crate) mod visitor;
 #[cfg(feature = "routes")]
 pub use access::{Access, Public, any_session, public, stage, visitor};
 pub use caller::Caller;
-pub use credentials::Credentials;
+pub use credentials::AcceptedCredentials;
 #[cfg(feature = "routes")]
 pub use description::{RouteBody, RouteCaller, RouteDescription};
 pub use extract::Allowed;

@@ -7,7 +7,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use crate::base::problem::Rejection;
-use crate::guard::credentials::Credentials;
+use crate::guard::credentials::AcceptedCredentials;
 use crate::guard::decision::{decide, principal};
 use crate::guard::instance::{Instance, misconfigured};
 use crate::guard::requirement::Requirement;
@@ -62,12 +62,12 @@ impl Portcullis {
 pub struct Require {
     requirement: Requirement,
     instance: Instance,
-    credentials: Credentials,
+    credentials: AcceptedCredentials,
 }
 
 impl Require {
     pub(crate) fn new(requirement: Requirement) -> Self {
-        Self { requirement, instance: Instance::Whole, credentials: Credentials::Session }
+        Self { requirement, instance: Instance::Whole, credentials: AcceptedCredentials::Session }
     }
 
     #[cfg(feature = "routes")]
@@ -77,7 +77,7 @@ impl Require {
 
     /// Returns what [`credentials`](Self::credentials) was given.
     #[cfg(feature = "routes")]
-    pub(crate) fn accepted(&self) -> Credentials {
+    pub(crate) fn accepted(&self) -> AcceptedCredentials {
         self.credentials
     }
 
@@ -140,7 +140,7 @@ impl Require {
     /// # #[cfg(feature = "routes")]
     /// # mod example {
     /// use portcullis::Principal;
-    /// use portcullis::guard::Credentials;
+    /// use portcullis::guard::AcceptedCredentials;
     ///
     /// portcullis::permissions! { build: Start; }
     ///
@@ -149,12 +149,12 @@ impl Require {
     /// }
     ///
     /// fn builds(auth: &portcullis::Portcullis) -> axum::Router {
-    ///     let guard = auth.require(build::Start).credentials(Credentials::SessionOrApiKey);
+    ///     let guard = auth.require(build::Start).credentials(AcceptedCredentials::SessionOrApiKey);
     ///     axum::Router::new().route("/builds", axum::routing::post(start)).route_layer(guard)
     /// }
     /// # }
     /// ```
-    pub fn credentials(mut self, credentials: Credentials) -> Self {
+    pub fn credentials(mut self, credentials: AcceptedCredentials) -> Self {
         self.credentials = credentials;
         self
     }
@@ -194,7 +194,7 @@ impl fmt::Display for Require {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.requirement, self.instance)?;
         match self.credentials {
-            Credentials::Session => Ok(()),
+            AcceptedCredentials::Session => Ok(()),
             more => write!(f, " by {more}"),
         }
     }

@@ -7,7 +7,7 @@ use crate::base::id::SessionId;
 use crate::base::problem::Rejection;
 use crate::identity::Identity;
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::session::AnonymousSession;
 
 /// The session of the request, at any stage. If there is none, the extractor starts an anonymous

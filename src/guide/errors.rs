@@ -185,6 +185,11 @@
 //! | `name_required` | | an account needs a username, a mail address or a phone number |
 //! | `too_long` | `max_bytes` of a password | the text is too long. A username has at most 64 characters |
 //! | `invalid_character` | | a character is not allowed, or cannot be seen |
+//! | `invalid` | `scope`: its number, from 1 | this scope of an API key is not a permission |
+//! | `reserved` | `scope`: its number, from 1 | an API key cannot manage its account |
+//! | `not_held` | `scope`: its number, from 1 | the account does not have this permission or role, or the session is limited to others |
+//! | `too_many` | `max` | there are too many scopes, or they are too long together |
+//! | `out_of_range` | `min`, `max`: seconds | the time is too short or too long |
 //! | `no_letter_or_digit` | | the username has only punctuation |
 //! | `invalid_email` | | this is not one plain mail address, `name@domain` |
 //! | `invalid_domain` | | the part after the `@` is not a valid domain |

@@ -85,7 +85,7 @@
 //! | `minutes` | `account_locked`, `second_factor_locked` | how long attempts are refused |
 //! | `count`, `first`, `last` | `new_device_digest` | how many sign-ins there were, and the times of the first and the last one |
 //! | `left` | `recovery_code_used` | how many codes are left |
-//! | `name` | `api_key_issued`, `api_key_expires` | the name of the API key |
+//! | `name` | `api_key_issued`, `api_key_changed`, `api_key_expires` | the name of the API key |
 //! | `days` | `api_key_expires` | in how many days the key ends |
 //! | `days` | `trusted_device_added` | how long the device is trusted |
 //! | `client` | `device_login` | the name of the program, from the configuration |

@@ -66,6 +66,7 @@
 //! | "instances() was called with an invalid permission" | The code calls `identity.instances(..)` with a text that is not a permission. The result is empty. | Correct the text in the code. |
 //! | "the rate store does not answer; each node counts locally, with stricter limits" | Redis or the database did not answer in time. | Check the store. Until it works again, each node allows a quarter of every limit. |
 //! | "an event could not be written" | The event of a refused request, or of many failed sign-ins, is missing in `auth_event`. It is still in the traces and metrics. | Check the database. |
+//! | "the use of an API key could not be recorded" | The request went on. The list of keys shows an older time of use. If the key is still stored under an older secret, it stays so until its next use. | Check the database. |
 //! | "denials could not be counted" | The counts of denials are missing in the database. They are still in the traces and metrics. | Check the database. |
 //! | "a role has the name of a level and is ignored by name" | The name of a role looks like a level on one resource, so it does not count as a role. | Rename the role. |
 //! | "a level that is not configured gives nothing" | A membership has a level that is not, or no longer, in `permission.levels`. | Configure the level again, or remove those memberships. |

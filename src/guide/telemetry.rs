@@ -49,6 +49,7 @@
 //! | label | counts |
 //! |---|---|
 //! | `session_rotated` | tokens that were replaced |
+//! | `api_key_refused` | well-formed API keys that were refused: unknown, revoked, expired. One that was given up and is still used may have leaked |
 //! | `authz_fail` | requirements that were not met |
 //! | `hash_queue_full` | sign-ins refused with 503, because too many passwords waited to be hashed |
 //! | `attempts_overloaded` | attempts refused with 503, because they waited too long for other attempts with the same name |

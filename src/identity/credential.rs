@@ -199,8 +199,12 @@ fn in_headers<'a>(
     });
     let own = config.header.as_deref().filter(|_| prefix.is_some());
     let own = own.map(|name| headers.get_all(name).iter()).into_iter().flatten();
-    let own =
-        own.map(|value| InHeader::ApiKey(ShownKey { value: value.clone(), after_scheme: false }));
+    // Something else in this header is not for portcullis: a gateway may use the same name.
+    let own = own
+        .filter(move |value| {
+            prefix.is_some_and(|prefix| looks_like_one(prefix, value.as_bytes().trim_ascii()))
+        })
+        .map(|value| InHeader::ApiKey(ShownKey { value: value.clone(), after_scheme: false }));
     authorization.chain(own)
 }
 

@@ -108,6 +108,27 @@ pub(super) async fn due(
     Ok(Some(due))
 }
 
+/// Returns true if an account lacks a factor that its roles require, and its time of grace is over. It stores
+/// nothing: a program must not begin the time of its owner, who is not told.
+pub(super) async fn is_overdue(
+    context: &Context,
+    account: &Account,
+    grants: &Grants,
+    now: Timestamp,
+) -> Result<bool, AuthError> {
+    let config = &context.config.factor;
+    let required = requires_factor(context, account.is_superuser(), grants);
+    if !required || !account.enrolled.enough(config.least).is_empty() {
+        return Ok(false);
+    }
+    if config.grace.is_zero() {
+        return Ok(true);
+    }
+    let db = context.db();
+    let stored = db.read(enrolled_store::enrolment_due(&db.executor(), account.id)).await?;
+    Ok(stored.is_some() && due_at(context, stored, now) <= now)
+}
+
 /// Returns until when an account may be used without its factor. `stored` is the time that it was told
 /// before. If the time of grace was made shorter since, the shorter one counts.
 pub(crate) fn due_at(context: &Context, stored: Option<Timestamp>, now: Timestamp) -> Timestamp {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::base::id::AccountId;
 use crate::base::problem::problem;
-use crate::base::transaction::{Fault, may_fault};
+use crate::base::transaction::{Db, Fault, may_fault};
 use crate::handle::Portcullis;
 use crate::identity::resolved::{Acting, Rights};
 use crate::identity::resolver::Resolver;
@@ -87,9 +87,18 @@ impl Portcullis {
     /// cannot be used. [`JobError::Fault`] during an outage: then nothing is known, and the job
     /// should run again later.
     pub async fn job_identity(&self, account: AccountId) -> Result<JobIdentity, JobError> {
+        self.job_identity_in(self.context().db(), account).await
+    }
+
+    /// The same in a transaction of the caller, if `db` has one.
+    pub(crate) async fn job_identity_in(
+        &self,
+        db: Db<'_>,
+        account: AccountId,
+    ) -> Result<JobIdentity, JobError> {
         let context = self.context();
         let resolver = self.per_instance::<Resolver>();
-        let found = resolver.account(context, account).await?;
+        let found = resolver.account_in(db, context, account).await?;
         let (account, grants) = found.ok_or(JobError::NotFound)?;
         if account.deleted_at.is_some() {
             return Err(JobError::NotFound);

@@ -32,8 +32,7 @@ pub(super) async fn check(
     let grants = resolver.grants(context, &account, authorization, grants).await?;
     // A role may require a second factor. An account without one must not keep the role's rights through
     // its keys.
-    let due = enrolment::due(context, &account, &grants, now).await?;
-    if due.is_some_and(|due| due <= now) {
+    if enrolment::is_overdue(context, &account, &grants, now).await? {
         auth.note_enrolment_required();
         return Ok(Err(NotSignedIn::EnrolmentRequired));
     }

@@ -119,7 +119,8 @@ where
             request_identity.cookie().apply(response.headers_mut(), action);
         }
         let config = &request_identity.auth().context().config;
-        let told = config.service.bearer || request_identity.shows_header();
+        // An API key is shown as a bearer token.
+        let told = config.service.bearer || config.api_key.prefix.is_some();
         if !told && response.status() == StatusCode::UNAUTHORIZED {
             challenge_by_cookie(&mut response, &config.cookie_name());
         }

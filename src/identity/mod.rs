@@ -77,6 +77,7 @@ pub(crate) mod principal;
 mod recheck;
 pub(crate) mod refused;
 pub(crate) mod request_identity;
+pub(crate) mod resolution;
 pub(crate) mod resolved;
 pub(crate) mod resolver;
 pub(crate) mod step_up;

@@ -65,7 +65,7 @@ impl Refused {
             }
             Self::SeveralCredentials => {
                 "requests are refused because they carry more than one credential. A client should \
-                 send the cookie or the bearer token; two cookies of one name are set by two services \
+                 send the cookie, the bearer token or the API key; two cookies of one name are set by two services \
                  on one host, see `cookie.name`"
             }
             #[cfg(feature = "routes")]

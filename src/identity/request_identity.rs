@@ -21,7 +21,8 @@ use crate::identity::enrolment;
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::principal::Principal;
 use crate::identity::refused::{Compared, Refused};
-use crate::identity::resolved::{Identity, Resolved, TokenId};
+use crate::identity::resolution::Resolved;
+use crate::identity::resolved::{Identity, TokenId};
 use crate::identity::resolver::{Resolver, goes_on};
 use crate::identity::store::Found;
 #[cfg(feature = "routes")]
@@ -201,9 +202,9 @@ impl RequestIdentity {
         Ok(principal)
     }
 
-    /// See [`Credential::has_header`].
-    pub(crate) fn shows_header(&self) -> bool {
-        self.credential.has_header()
+    /// True if the request has an API key, and no other credential.
+    pub(crate) fn shows_api_key(&self) -> bool {
+        self.credential.only_api_key(self.auth.context()).is_some()
     }
 
     /// Notes that a guard of this request accepts API keys.
@@ -309,7 +310,7 @@ impl RequestIdentity {
     }
 
     fn refuse_several(&self) -> AuthError {
-        let compared = Compared::nothing("two session cookies or bearer tokens, or one of each");
+        let compared = Compared::nothing("two of: session cookie, bearer token, API key");
         self.refuse(AuthError::MultipleCredentials, Refused::SeveralCredentials, &compared)
     }
 
@@ -323,7 +324,9 @@ impl RequestIdentity {
         #[cfg(feature = "routes")]
         if self.counts.load(Ordering::Relaxed) {
             // Boxed, because it is rare and its future is large.
-            if let Some(account) = resolved.account() {
+            // A key reaches no mounted route. If it counted, its holder could lock its owner out of them.
+            let counts = !matches!(resolved, Resolved::ApiKey(_));
+            if let Some(account) = resolved.account().filter(|_| counts) {
                 Box::pin(self.count(account)).await?;
             }
         }

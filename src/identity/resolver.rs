@@ -39,7 +39,7 @@ pub(crate) struct Resolver {
     /// Findings that were already reported. Each is reported once, and reporting takes a lock.
     pub(super) found_foreign_cookie: AtomicBool,
     pub(super) found_clock_skew: AtomicBool,
-    /// API keys whose use was recorded, with the time. So of many requests at once, only one writes.
+    /// API keys whose use was recorded, with the time. So of many requests at once, few write.
     pub(super) used_keys: Cache<ApiKeyId, Timestamp>,
 }
 

@@ -84,7 +84,7 @@ use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::Identity;
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::password::{Checked, Password, Passwords};
 use crate::rate_limit::{self, RateLimited};
 use crate::session::device::{Device, Devices};

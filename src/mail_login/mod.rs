@@ -184,7 +184,7 @@ use crate::flow::sign_in::{self, Demands, Locked, LoginOutcome, Made, NewSession
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::one_time::{self, Challenge};
 use crate::outstanding::Kind;
 use crate::session::device::Devices;

@@ -123,6 +123,8 @@ message_kinds! {
     TrustedDeviceAdded = "trusted_device_added", Happened, ["address", "days"];
     /// The account got an API key.
     ApiKeyIssued = "api_key_issued", Happened, ["address", "name"];
+    /// An API key of the account got more scopes.
+    ApiKeyChanged = "api_key_changed", Happened, ["address", "name"];
     /// An API key of the account ends soon.
     ApiKeyExpires = "api_key_expires", Happened, ["name", "days"];
     /// Someone signed in from a device that the account does not know.

@@ -31,7 +31,9 @@
 //! - A rotation makes a key with a new secret, the same name and scopes, and the same lifetime again. The old
 //!   one ends at once, or after an overlap of at most 24 hours. A key can be rotated once; of two requests at
 //!   the same time one gets `api_key_not_found`.
-//! - The owner gets a mail about each new key, and about a key that ends soon.
+//!   At most one old secret is good beside the new one. To revoke a key also ends the old secret, and to change
+//!   its scopes also takes away what the old one had more.
+//! - The owner gets a mail about each new key, about new scopes of a key, and about a key that ends soon.
 //!
 //! # Routes
 //! [`routes`] mounts them. They accept sessions, and never an API key.
@@ -46,7 +48,8 @@
 //! | `POST /api-keys/{id}/revoke` | the same, for [pages](crate::page) |
 //!
 //! # Events
-//! `api_key_issued`, `api_key_rotated`, `api_key_scoped` and `api_key_revoked`, each with the name of the key.
+//! `api_key_issued`, `api_key_rotated`, `api_key_scoped` and `api_key_revoked`, each with the id and the name
+//! of the key, or its id and new scopes.
 //!
 //! # Error codes
 //! `api_key_not_found`, `api_keys_off` (404); `api_key_name_taken`, `too_many_api_keys` (409);
@@ -63,7 +66,7 @@ use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
-use crate::base::id::{AccountId, ApiKeyId};
+use crate::base::id::{AccountId, ApiKeyId, LineageId};
 use crate::base::invalid_field::InvalidField;
 use crate::base::transaction::{Db, Fault, OpenTransaction, Txn, is_unique_violation, transaction};
 use crate::flow::factors;
@@ -73,7 +76,7 @@ use crate::identity::resolved::Rights;
 use crate::identity::{AccountOwner, AuthError, NotSignedIn};
 use crate::message::{MessageKind, Values};
 use crate::outbox::{self, Outgoing};
-use crate::permission::parse_list;
+use crate::permission::{Permission, PermissionSet, parse_list, write_list};
 use crate::session::{Ended, store as session_store};
 
 mod error;
@@ -249,7 +252,7 @@ impl<'a> ApiKeys<'a> {
         account: AccountId,
         new: NewApiKey,
     ) -> Result<IssuedApiKey, ApiKeyError> {
-        let job = self.auth.job_identity(account).await?;
+        let job = self.auth.job_identity_in(self.db, account).await?;
         let checked = new.check(self.auth.context(), job.rights())?;
         self.change(account).issue(&checked).await
     }
@@ -264,7 +267,7 @@ impl<'a> ApiKeys<'a> {
         id: ApiKeyId,
         scopes: &[String],
     ) -> Result<(), ApiKeyError> {
-        let job = self.auth.job_identity(account).await?;
+        let job = self.auth.job_identity_in(self.db, account).await?;
         let scopes = checked_scopes(scopes, job.rights())?;
         self.change(account).set_scopes(id, &scopes).await
     }
@@ -279,6 +282,7 @@ impl<'a> ApiKeys<'a> {
         id: ApiKeyId,
         overlap: Duration,
     ) -> Result<IssuedApiKey, ApiKeyError> {
+        self.auth.job_identity_in(self.db, account).await?;
         self.change(account).rotate(id, overlap).await
     }
 
@@ -308,6 +312,16 @@ impl<'a> ApiKeys<'a> {
     }
 }
 
+/// How an event names a key. A name can be used again, so the id comes first.
+fn named(row: &Model) -> String {
+    format!("{} {}", row.id, row.name)
+}
+
+fn covers(wider: &[Permission], scope: &Permission) -> bool {
+    let wider: PermissionSet = wider.iter().cloned().collect();
+    wider.allows_permission(scope).unwrap_or(false)
+}
+
 fn checked_scopes(texts: &[String], rights: Rights<'_>) -> Result<String, ApiKeyError> {
     request::scopes(texts, rights).map_err(|fault| ApiKeyError::Invalid(vec![fault]))
 }
@@ -326,8 +340,8 @@ impl Change<'_> {
         let (context, now) = (self.auth.context(), self.auth.context().now());
         let secret = self.new_key()?;
         let secrets = self.auth.per_instance::<Digests>();
-        let row = new.row(&secrets, &secret, self.account, None, now);
-        let event = self.event(EventKind::ApiKeyIssued, now).detail(&row.name);
+        let row = new.row(&secrets, &secret, (self.account, self.lineage()), None, now);
+        let event = self.event(EventKind::ApiKeyIssued, now).detail(named(&row));
         let most = usize::try_from(context.config.api_key.max_per_account).unwrap_or(usize::MAX);
         let made = transaction!(self.db, |txn| {
             let email = self.lock(txn, now).await?;
@@ -342,7 +356,8 @@ impl Change<'_> {
             store::free_names(txn, self.account, now).await?;
             store::insert(txn, row.clone()).await?;
             audit_log::record(txn, &event).await?;
-            outbox::put(txn, context, &self.notice(email.as_deref(), &row)).await?;
+            let notice = self.notice(MessageKind::ApiKeyIssued, email.as_deref(), &row);
+            outbox::put(txn, context, &notice).await?;
             Ok(())
         });
         match made {
@@ -356,16 +371,28 @@ impl Change<'_> {
     }
 
     async fn set_scopes(&self, id: ApiKeyId, scopes: &str) -> Result<(), ApiKeyError> {
-        let now = self.auth.context().now();
+        let (context, now) = (self.auth.context(), self.auth.context().now());
         let event = self.event(EventKind::ApiKeyScoped, now);
         transaction!(self.db, |txn| {
-            self.lock(txn, now).await?;
+            let email = self.lock(txn, now).await?;
             let row = store::find_current(txn, self.account, id, now).await?;
             let row = row.ok_or(ApiKeyError::NotFound)?;
             if !store::set_scopes(txn, self.account, id, scopes, now).await? {
                 return Err(ApiKeyError::NotFound);
             }
-            audit_log::record(txn, &event.clone().detail(&row.name)).await?;
+            let wanted = parse_list(scopes).0;
+            // What it has replaced and is still good gets no right by this, and keeps no other one.
+            for old in store::replaced_by(txn, &row, now).await? {
+                let kept = parse_list(&old.scopes).0;
+                let kept: Vec<_> = kept.into_iter().filter(|one| covers(&wanted, one)).collect();
+                store::narrow_replaced(txn, old.id, &write_list(&kept)).await?;
+            }
+            audit_log::record(txn, &event.clone().detail(format!("{id} {scopes}"))).await?;
+            let before = parse_list(&row.scopes).0;
+            if !wanted.iter().all(|scope| covers(&before, scope)) {
+                let notice = self.notice(MessageKind::ApiKeyChanged, email.as_deref(), &row);
+                outbox::put(txn, context, &notice).await?;
+            }
             Ok(())
         })
     }
@@ -389,16 +416,20 @@ impl Change<'_> {
             if !store::replace(txn, &old, now.plus(overlap), now).await? {
                 return Err(ApiKeyError::NotFound);
             }
+            // At most one old secret is good beside the new one.
+            store::end_replaced(txn, &old, now).await?;
             let longest = context.config.api_key.max_lifetime;
             let new = Checked {
                 name: old.name.clone(),
                 scopes: old.scopes.clone(),
                 lifetime: old.expires_at.since(old.created_at).min(longest),
             };
-            let row = new.row(&secrets, &secret, self.account, Some(old.first_id), now);
+            let row =
+                new.row(&secrets, &secret, (self.account, self.lineage()), Some(old.first_id), now);
             store::insert(txn, row.clone()).await?;
-            audit_log::record(txn, &event.clone().detail(&row.name)).await?;
-            outbox::put(txn, context, &self.notice(email.as_deref(), &row)).await?;
+            audit_log::record(txn, &event.clone().detail(named(&row))).await?;
+            let notice = self.notice(MessageKind::ApiKeyIssued, email.as_deref(), &row);
+            outbox::put(txn, context, &notice).await?;
             Ok::<_, ApiKeyError>(row)
         })?;
         Ok(IssuedApiKey { key: ApiKey::of(row), secret })
@@ -408,9 +439,18 @@ impl Change<'_> {
         let now = self.auth.context().now();
         let event = self.event(EventKind::ApiKeyRevoked, now);
         transaction!(self.db, |txn| {
-            let name = store::end(txn, self.account, id, now).await?;
-            let name = name.ok_or(ApiKeyError::NotFound)?;
-            audit_log::record(txn, &event.clone().detail(name)).await?;
+            // The account comes first, as in every change of keys. So of a rotation at the same time, this
+            // ends the new key, or comes before it.
+            session_store::lock_account(txn, self.account).await?;
+            let row = store::find_live(txn, self.account, id, now).await?;
+            let row = row.ok_or(ApiKeyError::NotFound)?;
+            if !store::end(txn, self.account, id, now).await? {
+                return Err(ApiKeyError::NotFound);
+            }
+            if row.rotated_at.is_none() {
+                store::end_replaced(txn, &row, now).await?;
+            }
+            audit_log::record(txn, &event.clone().detail(named(&row))).await?;
             Ok(())
         })
     }
@@ -461,9 +501,14 @@ impl Change<'_> {
         Ok(row.email)
     }
 
-    fn notice(&self, email: Option<&str>, row: &Model) -> Outgoing {
+    /// The sign-in in which the owner asks.
+    fn lineage(&self) -> Option<LineageId> {
+        self.owner.map(|(owner, _)| owner.session().lineage_id())
+    }
+
+    fn notice(&self, kind: MessageKind, email: Option<&str>, row: &Model) -> Outgoing {
         let address = self.owner.and_then(|(_, client)| client.address());
-        notice::of(MessageKind::ApiKeyIssued, email, row)
+        notice::of(kind, email, row)
             .values(Values::new().with("name", &row.name).with_some("address", address))
     }
 }

@@ -6,7 +6,7 @@ use super::ApiKeyError;
 use crate::api_key::entity::Model;
 use crate::api_key::{Digests, NewKey};
 use crate::base::clock::Timestamp;
-use crate::base::id::{AccountId, ApiKeyId};
+use crate::base::id::{AccountId, ApiKeyId, LineageId};
 use crate::base::invalid_field::InvalidField;
 use crate::base::secret::random_version;
 use crate::context::Context;
@@ -98,7 +98,7 @@ impl Checked {
         &self,
         secrets: &Digests,
         key: &NewKey,
-        account_id: AccountId,
+        (account_id, made_in): (AccountId, Option<LineageId>),
         first_id: Option<ApiKeyId>,
         now: Timestamp,
     ) -> Model {
@@ -111,6 +111,7 @@ impl Checked {
             version: random_version(),
             first_id: first_id.unwrap_or(id),
             account_id,
+            made_in,
             name: self.name.clone(),
             slot: Model::slot(account_id, &self.name),
             hint: key.hint(),
@@ -141,9 +142,7 @@ pub(super) fn lifetime_fault(context: &Context, lifetime: Duration) -> Option<In
 
 /// Checks scopes against these rights, and writes them as they are stored.
 pub(super) fn scopes(texts: &[String], rights: Rights<'_>) -> Result<String, InvalidField> {
-    let fault = |code, at: usize, text: &str| {
-        Err(InvalidField::new("scopes", code, text).param("scope", at + 1))
-    };
+    let at_scope = |at: usize, fault: InvalidField| fault.param("scope", at + 1);
     if texts.len() > MAX_SCOPES || texts.iter().map(String::len).sum::<usize>() > MAX_SCOPES_BYTES {
         let text = "must be at most 50 scopes, with 4000 bytes together";
         return Err(InvalidField::new("scopes", "too_many", text).param("max", MAX_SCOPES));
@@ -152,14 +151,20 @@ pub(super) fn scopes(texts: &[String], rights: Rights<'_>) -> Result<String, Inv
     for (at, text) in texts.iter().enumerate() {
         let parsed = Permission::parse(text).and_then(|scope| Ok((scope.atoms()?, scope)));
         let Ok((atoms, scope)) = parsed else {
-            return fault("invalid", at, "must be permissions such as `doc:read`");
+            let text = "must be permissions such as `doc:read`";
+            return Err(at_scope(at, InvalidField::new("scopes", "invalid", text)));
         };
         // A key never manages its account, so such a scope would promise what it does not give.
         if is_reserved(&scope) {
-            return fault("reserved", at, "must not be in the domain of accounts (`auth-account`)");
+            let text = "must not be in the domain of accounts (`auth-account`)";
+            return Err(at_scope(at, InvalidField::new("scopes", "reserved", text)));
         }
-        if !rights.allow(&atoms) {
-            return fault("not_held", at, "must be permissions that the account has");
+        // A role is no permission, but a requirement can ask for it.
+        let role =
+            scope.as_str().strip_prefix("role:").filter(|name| !name.contains([':', ',', '*']));
+        if !rights.allow(&atoms) && !role.is_some_and(|name| rights.has_role(name)) {
+            let text = "must be permissions or roles that the account has";
+            return Err(at_scope(at, InvalidField::new("scopes", "not_held", text)));
         }
         if !scopes.contains(&scope) {
             scopes.push(scope);

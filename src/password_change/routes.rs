@@ -16,7 +16,7 @@ use crate::guard::extract::Before;
 use crate::handle::Portcullis;
 use crate::identity::credential::prefix_of;
 use crate::identity::owner;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::identity::{AccountOwner, AuthError, NotSignedIn};
 use crate::password::Password;
 use crate::route::{Json, JsonOrForm, Row, mount, row, signed_in};

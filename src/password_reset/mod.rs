@@ -116,6 +116,7 @@ use std::time::Duration;
 use crate::account::enrolled::remove_factors;
 use crate::account::entity::account::Model;
 use crate::account::{Account, LoginId, StoredPassword, store as account_store, trim_login_id};
+use crate::api_key;
 use crate::attempt::{Admission, Ticket};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
@@ -392,6 +393,7 @@ impl PasswordReset<'_> {
             names.changed(txn, proving).await?;
             if row.verified_at.is_none() {
                 remove_factors(txn, context, &row).await?;
+                api_key::end_all(txn, row.id, "handed over", now).await?;
             }
             // Everything that was sent before is now invalid: other links, and changes of an
             // address.

@@ -366,7 +366,7 @@ impl<'a> Sessions<'a> {
         let event = Event::new(EventKind::SessionSuspected, now).session(id).detail(by);
         let copied = trusted::of_copied(self.context, account);
         transaction!(self.db, |txn| {
-            if let Some(account) = copied {
+            if let Some(account) = account {
                 store::lock_account(txn, account).await?;
             }
             let marked = store::mark_suspicious(txn, account, id, now).await?;
@@ -381,6 +381,9 @@ impl<'a> Sessions<'a> {
             // Also if the binding or the application marked it before, which ends no trust.
             if let Some(account) = copied {
                 trusted::end_copied(txn, account, &event, "session reported").await?;
+            }
+            if let Some(made_in) = account.zip(store::lineage_of(txn, id).await?) {
+                api_key::end_made_in(txn, made_in, "session reported", now).await?;
             }
             Ok(())
         })

@@ -59,6 +59,15 @@ pub(crate) async fn account_of<C: ConnectionTrait>(
     Ok(account.into_tuple().one(db).await?.flatten())
 }
 
+/// Returns the lineage of a session, if there is such a session.
+pub(super) async fn lineage_of<C: ConnectionTrait>(
+    db: &C,
+    id: SessionId,
+) -> Result<Option<LineageId>, DbErr> {
+    let lineage = Entity::find_by_id(id).select_only().column(Column::LineageId);
+    lineage.into_tuple().one(db).await
+}
+
 /// Selects a row while a sign-in of an account continues and is not suspicious. This is the
 /// condition for a change that this sign-in requested.
 pub(crate) fn sign_in(account: AccountId, lineage: LineageId, now: Timestamp) -> SelectStatement {

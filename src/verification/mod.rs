@@ -91,7 +91,7 @@ use crate::flow::sign_in::{self, Demands, Locked, NewSession};
 use crate::handle::Portcullis;
 use crate::hook::{NamesBefore, NamesCause, NamesChange};
 use crate::identity::request_identity::RequestIdentity;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::identity::{AuthError, Identity};
 use crate::one_time::{self, Challenge, CodeAttempt};
 use crate::outstanding::Kind;

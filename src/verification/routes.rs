@@ -12,7 +12,7 @@ use crate::base::problem::Rejection;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::extract::Before;
 use crate::handle::Portcullis;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::password::Password;
 use crate::route::{self, JsonOrForm, OptionalBody, RouteError, mount, row, signed_in};
 use crate::session::Transport;

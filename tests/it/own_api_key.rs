@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use portcullis::account::NewAccount;
-use portcullis::guard::Credentials;
+use portcullis::guard::AcceptedCredentials;
 use portcullis::own_api_key::{ApiKeyError, NewApiKey};
 use portcullis::{
     Account, ApiKeyId, ClientInfo, Factor, JobError, MessageKind, Permission, Portcullis,
@@ -30,7 +30,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn application(auth: &Portcullis) -> Router {
     let read = Requirement::permission("report:read").expect("a permission");
-    let guard = auth.require(read).credentials(Credentials::SessionOrApiKey);
+    let guard = auth.require(read).credentials(AcceptedCredentials::SessionOrApiKey);
     let reports = get(|who: Principal| async move { who.account().id().to_string() });
     Router::new()
         .route("/reports", reports)
@@ -76,10 +76,15 @@ async fn listed(browser: &mut Browser) -> Vec<Value> {
     answer.json()["api_keys"].as_array().expect("a list").clone()
 }
 
+/// The details of these events, without the ids of keys.
 async fn events(probe: &Probe, kind: &str) -> Vec<String> {
-    probe
-        .texts(&format!("SELECT detail FROM auth_event WHERE kind = '{kind}' ORDER BY at, id"))
-        .await
+    let query = format!("SELECT detail FROM auth_event WHERE kind = '{kind}' ORDER BY at, id");
+    let details = probe.texts(&query).await;
+    let without_id = |detail: String| match detail.split_once(' ') {
+        Some((id, rest)) if id.parse::<ApiKeyId>().is_ok() => rest.to_owned(),
+        _ => detail,
+    };
+    details.into_iter().map(without_id).collect()
 }
 
 fn name<T>(result: Result<T, ApiKeyError>) -> String {
@@ -124,7 +129,7 @@ on_every_database! {
         assert_eq!(browser.post_empty(&format!("/api-keys/{second}/revoke")).await.status, 204);
         assert_eq!(ask(&browser, &key).await, 401);
         assert_eq!(events(&probe, "api_key_issued").await, ["build server", "by form"]);
-        assert_eq!(events(&probe, "api_key_scoped").await, ["build server"]);
+        assert_eq!(events(&probe, "api_key_scoped").await, ["report:write"]);
         assert_eq!(events(&probe, "api_key_revoked").await, ["build server", "by form"]);
     }
 
@@ -138,6 +143,8 @@ on_every_database! {
         let sent = probe.mail().await.into_iter().filter(|mail| mail.kind == MessageKind::ApiKeyIssued);
         let sent: Vec<_> = sent.collect();
         assert_eq!(sent.len(), 2);
+        let changed = probe.mail().await.into_iter().filter(|mail| mail.kind == MessageKind::ApiKeyChanged);
+        assert_eq!(changed.count(), 0);
         for mail in sent {
             assert_eq!(mail.to.as_str(), "alice@example.com");
             assert!(mail.text.contains("\"robot\"") && mail.text.contains("127.0.0.1"), "{}", mail.text);
@@ -365,6 +372,45 @@ on_every_database! {
         assert_eq!(events(&probe, "api_key_rotated").await, ["robot"; 3]);
     }
 
+    async fn what_happens_to_a_key_happens_to_the_one_that_it_replaced(probe: Probe) {
+        let probe = with_keys(probe);
+        let account = NewAccount::username("alice").with_email("alice@example.com");
+        let account = probe.auth.registration().create(account, PASSWORD).await.expect("it is made");
+        grant(&probe, &account, &["report:read", "report:write"]).await;
+        let browser = Browser::new(serve(application(&probe.auth)).await);
+        let keys = probe.auth.api_keys();
+        let old = key_of(&probe.auth, &account, "robot", &["report:read"]).await;
+        let new = keys.rotate(account.id(), old.key().id(), HOUR).await.expect("it is replaced");
+        let set = async |scopes: &[&str]| {
+            let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+            keys.set_scopes(account.id(), new.key().id(), &scopes).await.expect("they are changed");
+        };
+        let scopes_of = async |id: ApiKeyId| {
+            let list = keys.list(account.id()).await.expect("a list");
+            let key = list.iter().find(|key| key.id() == id).expect("it is good").clone();
+            key.scopes().map(str::to_owned).collect::<Vec<_>>()
+        };
+        // It gets no right, and keeps no other one.
+        set(&["report:read", "report:write"]).await;
+        assert_eq!(scopes_of(old.key().id()).await, ["report:read"]);
+        assert_eq!(ask(&browser, old.secret()).await, 200);
+        let told = probe.mail().await.into_iter().filter(|mail| mail.kind == MessageKind::ApiKeyChanged);
+        assert_eq!(told.count(), 1);
+        set(&["report:write"]).await;
+        assert!(scopes_of(old.key().id()).await.is_empty());
+        assert_eq!((ask(&browser, old.secret()).await, ask(&browser, new.secret()).await), (403, 403));
+        let told = probe.mail().await.into_iter().filter(|mail| mail.kind == MessageKind::ApiKeyChanged);
+        assert_eq!(told.count(), 1, "it may do less");
+        set(&["report:read"]).await;
+        assert_eq!((ask(&browser, old.secret()).await, ask(&browser, new.secret()).await), (403, 200));
+        // One old secret at most.
+        let newer = keys.rotate(account.id(), new.key().id(), HOUR).await.expect("it is replaced");
+        assert_eq!(ask(&browser, old.secret()).await, 401);
+        assert_eq!((ask(&browser, new.secret()).await, ask(&browser, newer.secret()).await), (200, 200));
+        keys.revoke(account.id(), newer.key().id()).await.expect("it is revoked");
+        assert_eq!((ask(&browser, new.secret()).await, ask(&browser, newer.secret()).await), (401, 401));
+    }
+
     async fn an_overlap_never_makes_a_key_valid_for_longer(probe: Probe) {
         let probe = with_keys(probe);
         let account = probe.register("alice").await;
@@ -446,7 +492,18 @@ on_every_database! {
         txn.commit().await.expect("it is committed");
         let names: Vec<_> = keys.list(account.id()).await.expect("a list").iter().map(|key| key.name().to_owned()).collect();
         assert_eq!(names, ["c"]);
+        // The transaction sees what it has granted itself.
+        let txn = probe.auth.begin().await.expect("it begins");
+        let write = Permission::parse("report:write").expect("a permission");
+        let grants = probe.auth.permissions().within(&txn);
+        grants.grant(account.id(), &write).await.expect("it is granted");
+        let new = NewApiKey::new("writer").scope("report:write");
+        drop(keys.within(&txn).issue(account.id(), new).await.expect("it is made"));
+        txn.commit().await.expect("it is committed");
+        let current = keys.list(account.id()).await.expect("a list")[0].id();
         probe.auth.accounts().disable(account.id()).await.expect("it is disabled");
+        let refused = keys.rotate(account.id(), current, HOUR).await;
+        assert!(matches!(refused, Err(ApiKeyError::Account(JobError::Disabled))), "{refused:?}");
         let refused = keys.issue(account.id(), NewApiKey::new("d")).await;
         assert!(matches!(refused, Err(ApiKeyError::Account(JobError::Disabled))), "{refused:?}");
         let nobody = probe.register("bob").await;

@@ -703,6 +703,8 @@ fn few_files_count_without_an_event() {
         "rate_limit/mod.rs",
         // A refused attempt without a row of its own, after the commit.
         "attempt/ticket.rs",
+        // An API key that is refused.
+        "identity/request_identity/api_key.rs",
         // A rotation, after the statement that is its own transaction.
         "identity/request_identity/turn.rs",
     ];

@@ -8,6 +8,7 @@ CREATE TABLE "auth_api_key" (
     "version" bigint NOT NULL,
     "first_id" uuid NOT NULL,
     "account_id" uuid NOT NULL,
+    "made_in" uuid NULL,
     "name" varchar(64) NOT NULL,
     "slot" varchar(101) NOT NULL,
     "hint" varchar(24) NOT NULL,

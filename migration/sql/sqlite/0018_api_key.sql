@@ -8,6 +8,7 @@ CREATE TABLE "auth_api_key" (
     "version" integer NOT NULL,
     "first_id" uuid_text NOT NULL,
     "account_id" uuid_text NOT NULL,
+    "made_in" uuid_text NULL,
     "name" varchar(64) NOT NULL,
     "slot" varchar(101) NOT NULL,
     "hint" varchar(24) NOT NULL,

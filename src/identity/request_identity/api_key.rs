@@ -6,11 +6,12 @@ use super::RequestIdentity;
 use crate::api_key::{self, ApiKey, ApiKeyRefusal, Digests, store as api_key_store};
 use crate::base::client::network;
 use crate::base::clock::Timestamp;
+use crate::base::event::{API_KEY_REFUSED, count};
 use crate::base::transaction::Fault;
 use crate::identity::credential::ShownKey;
 use crate::identity::error::{AuthError, NotSignedIn};
 use crate::identity::key_check::check;
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 
 /// How often a use is recorded.
 const LAST_USE_EVERY: Duration = Duration::from_secs(60);
@@ -27,9 +28,19 @@ impl RequestIdentity {
         let secrets = self.auth.per_instance::<Digests>();
         let program = match check(&self.auth, &self.resolver, secrets.all(text)).await? {
             Ok(program) => program,
-            Err(reason) => return Ok(Resolved::Nobody(reason)),
+            Err(reason) => {
+                // A key that was given up and is still used may have leaked.
+                tracing::info!(target: "portcullis::event", event = API_KEY_REFUSED, reason = ?reason);
+                count(API_KEY_REFUSED);
+                return Ok(Resolved::Nobody(reason));
+            }
         };
-        self.mark_used(&secrets, program.key(), text, program.resolved_at()).await?;
+        let used = self.mark_used(&secrets, program.key(), text, program.resolved_at()).await;
+        if let Err(error) = used {
+            // The request was allowed. A list that is not up to date is no reason to refuse it.
+            self.resolver.used_keys.remove(&program.key().id());
+            tracing::warn!(target: "portcullis", error = ?error.to_string(), "the use of an API key could not be recorded");
+        }
         Ok(Resolved::ApiKey(program))
     }
 
@@ -47,7 +58,7 @@ impl RequestIdentity {
         if !outdated && (key.last_used_at.is_some_and(recently) || known().is_some_and(recently)) {
             return Ok(());
         }
-        // Before the statement, so that only one of many requests at once writes.
+        // Before the statement, so that few of many requests at once write.
         self.resolver.used_keys.insert(key.id, now);
         let from = self.client().address().map(|address| network(address).to_string());
         let (key_id, digest) = secrets.newest(text);

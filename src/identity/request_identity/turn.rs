@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{HAND_OVER_WITHIN, NextCookie, NextToken, RequestIdentity, Use};
 use crate::account::Account;
+use crate::api_key;
 use crate::audit_log;
 use crate::base::client::{same_browser_family, same_network};
 use crate::base::clock::Timestamp;
@@ -177,12 +178,12 @@ impl RequestIdentity {
         let (event, notice) = (event.clone(), notice.cloned());
         // A client that has a copy of one cookie may have all of them.
         let theft = state.account_id.filter(|_| reason == Ended::TheftSuspected);
-        let copied = trusted::of_copied(&context, theft);
+        let (copied, lineage) = (trusted::of_copied(&context, theft), state.lineage_id);
         // A task of its own: a thief must not prevent the end of the session by closing the
         // connection.
         let ending = async move {
             transaction!(context.db(), |txn| {
-                if let Some(account) = copied {
+                if let Some(account) = theft {
                     session_store::lock_account(txn, account).await?;
                 }
                 // Of several replays at once, only the one that ended the session writes the event
@@ -195,6 +196,9 @@ impl RequestIdentity {
                     }
                     if let Some(account) = copied {
                         trusted::end_copied(txn, account, &event, "theft").await?;
+                    }
+                    if let Some(account) = theft {
+                        api_key::end_made_in(txn, (account, lineage), "theft", now).await?;
                     }
                 }
                 Ok(())

@@ -12,7 +12,7 @@ use crate::config::SameSite;
 use crate::handle::Portcullis;
 use crate::identity::credential::client_of;
 use crate::identity::error::{AuthError, NotSignedIn};
-use crate::identity::resolved::Resolved;
+use crate::identity::resolution::Resolved;
 use crate::rate_limit::{Quota, RateLimited};
 use crate::session::judge::{Ended, SessionState};
 
