@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ApiKeyError;
+use super::error::ApiKeyError;
 use crate::api_key::entity::Model;
 use crate::api_key::{Digests, NewKey};
 use crate::base::clock::Timestamp;
