@@ -1340,6 +1340,12 @@ async fn live(probe: &Probe, name: &str) -> Living {
     opened.expect("it is opened");
     // A device that waits for its token.
     crate::device_login::approved_for(probe, id).await;
+    // An API key.
+    let with_keys = probe.rebuilt(|builder| {
+        builder.configure(|config| config.api_key.prefix = Some("acme".to_owned()))
+    });
+    let new = portcullis::own_api_key::NewApiKey::new(format!("{name}'s robot"));
+    drop(with_keys.api_keys().issue(id, new).await.expect("it is made"));
     // Data of the application in the session.
     let data = format!(
         "INSERT INTO auth_session_data (lineage_id, data, written_at) \
