@@ -66,13 +66,13 @@ event_kinds! {
     TrustedDeviceAdded = "trusted_device_added",
     /// Devices are no longer trusted. The detail says why, or nothing if their owner removed one.
     TrustedDeviceRemoved = "trusted_device_removed",
-    /// An account got an API key. The detail has its name.
+    /// An account got an API key. The detail has its id and its beginning.
     ApiKeyIssued = "api_key_issued",
-    /// An API key was replaced by one with a new secret. The detail has its name.
+    /// An API key was replaced by one with a new secret. The detail has the id and the beginning of the new one.
     ApiKeyRotated = "api_key_rotated",
-    /// The scopes of an API key were changed. The detail has its name.
+    /// The scopes of an API key were changed. The detail has its id and the new scopes.
     ApiKeyScoped = "api_key_scoped",
-    /// API keys were revoked. The detail has the name of the key, or says why several were.
+    /// API keys were revoked. The detail has the id and the beginning of the key, or says why several were.
     ApiKeyRevoked = "api_key_revoked",
     /// Someone asked for a sign-in by mail.
     MailLoginRequested = "authn_mail_login_request",

@@ -48,8 +48,8 @@
 //! | `POST /api-keys/{id}/revoke` | the same, for [pages](crate::page) |
 //!
 //! # Events
-//! `api_key_issued`, `api_key_rotated`, `api_key_scoped` and `api_key_revoked`, each with the id and the name
-//! of the key, or its id and new scopes.
+//! `api_key_issued`, `api_key_rotated`, `api_key_scoped` and `api_key_revoked`, each with the id and the
+//! beginning of the key, or its id and new scopes.
 //!
 //! # Error codes
 //! `api_key_not_found`, `api_keys_off` (404); `api_key_name_taken`, `too_many_api_keys` (409);
@@ -312,9 +312,9 @@ impl<'a> ApiKeys<'a> {
     }
 }
 
-/// How an event names a key. A name can be used again, so the id comes first.
+/// How an event names a key. Its name was typed by a person, so it must not outlive their account.
 fn named(row: &Model) -> String {
-    format!("{} {}", row.id, row.name)
+    format!("{} {}", row.id, row.hint)
 }
 
 fn covers(wider: &[Permission], scope: &Permission) -> bool {

@@ -128,6 +128,11 @@ async fn fill(probe: &Probe) -> Value {
     let captcha = auth.captchas().offer("login", &ClientInfo::default()).await;
     let captcha = captcha.expect("a picture").parts["captcha_id"].clone();
     // A device waits for its approval.
+    let with_keys = probe.rebuilt(|builder| {
+        builder.configure(|config| config.api_key.prefix = Some("acme".to_owned()))
+    });
+    let new = portcullis::own_api_key::NewApiKey::new("robot");
+    drop(with_keys.api_keys().issue(bob.id(), new).await.expect("it is made"));
     let devices = probe.rebuilt(|builder| builder.configure(crate::device_login::clients));
     let started = devices.device_login().start("tv").begin(&ClientInfo::default()).await;
     let _started = started.expect("it starts");
