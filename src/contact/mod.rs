@@ -511,7 +511,7 @@ impl Contact<'_> {
             let back = Returning { standing, left_epoch: remembered.left_epoch, by: By::Link };
             back.take_along(txn, context, id, channel, &normal, &names).await?;
             one_time::end_of_account(txn, id, None, now).await?;
-            // Whoever made the change may have made a key too.
+            // The person who made the change may have made a key too.
             api_key::end_all(txn, id, "change undone", now).await?;
             outbox::put(txn, context, &notice).await?;
             audit_log::record(txn, &event).await?;

@@ -47,7 +47,7 @@
 //! ```
 //!
 //! # What it does not do
-//! - It does not stop phishing. Whoever sends a person the code can send the three words too. The page must say
+//! - It does not stop phishing. A stranger who sends a person the code can send the three words too. The page must say
 //!   who asks and from where, and "deny" must come first.
 //! - It signs in no browser: the token is a bearer token.
 //! - The login hooks of the application do not run, because nobody signs in. The hooks of the sign-in of the

@@ -128,7 +128,7 @@ impl<'a> PollDevice<'a> {
                         Redeemed::Changed if looked_again => {
                             return Err(DeviceTokenError::AuthorizationPending);
                         }
-                        // The state has changed for good, so a second look is enough.
+                        // This state never changes back, so a second look is enough.
                         Redeemed::Changed => looked_again = true,
                     }
                 }

@@ -259,7 +259,7 @@ impl StartedDeviceLogin {
         self.id
     }
 
-    /// Returns the code that the device keeps. Whoever has it gets the token.
+    /// Returns the code that the device keeps. Anyone who has it gets the token.
     pub fn device_code(&self) -> &str {
         &self.device_code
     }
@@ -280,7 +280,7 @@ impl StartedDeviceLogin {
         format!("{}?user_code={}", self.verification_uri, self.user_code)
     }
 
-    /// Returns three words that the device and the page both show. They do not stop phishing: whoever sends
+    /// Returns three words that the device and the page both show. They do not stop phishing: a stranger who sends
     /// a person the code can send the words too.
     pub fn phrase(&self) -> &str {
         &self.phrase

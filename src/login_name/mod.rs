@@ -482,7 +482,7 @@ impl LoginNames<'_> {
             let change = NamesChange { auth: self.auth, cause, session_id: None, client, at: now };
             before.changed(txn, change).await?;
             one_time::end_of_account(txn, id, None, now).await?;
-            // Whoever made the change may have made a key too.
+            // The person who made the change may have made a key too.
             api_key::end_all(txn, id, "change undone", now).await?;
             let own = row.email.as_deref().filter(|_| username || gone.typed.is_some());
             let values = Values::new().with_some("address", client.address());

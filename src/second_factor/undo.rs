@@ -76,7 +76,7 @@ impl SecondFactor<'_> {
             let since = since.ok_or(FactorUndoError::WrongCode)?;
             enrolled::removed_since(txn, context, id, since).await?;
             one_time::end_of_account(txn, id, None, now).await?;
-            // Whoever made the change may have made a key too.
+            // The person who made the change may have made a key too.
             api_key::end_all(txn, id, "change undone", now).await?;
             audit_log::record(txn, &event).await?;
             Ok(())

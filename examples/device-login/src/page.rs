@@ -51,7 +51,7 @@ pub(crate) struct Typed {
     user_code: Option<String>,
 }
 
-/// Shows the request. Opening the page decides nothing, whoever wrote the link.
+/// Shows the request. Opening the page decides nothing: anyone could have written the link.
 pub(crate) async fn device(
     auth: Portcullis,
     owner: AccountOwner<Devices>,
