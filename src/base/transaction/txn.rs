@@ -58,10 +58,6 @@ const ENDING: Duration = Duration::from_secs(2);
 /// an answer on another connection of the pool.
 const LINGERS: Duration = Duration::from_secs(1);
 
-/// The most repeated attempts to end the connection of a hook, and the pause between them.
-const ENDED_AGAIN: usize = 10;
-const BETWEEN_ENDS: Duration = Duration::from_millis(50);
-
 /// The application's pool. A plain read runs on it directly, if the driver can be interrupted while
 /// it reads. Anything else runs in a task that holds a permit.
 #[derive(Debug, Clone)]
@@ -365,7 +361,9 @@ impl<'a> Txn<'a> {
                 if let Ok(result) = timeout(limit, &mut hook).await {
                     return Ok(result);
                 }
-                if !end_hook(database, connection.as_ref(), hook).await {
+                let ended = database.end(connection.as_ref()).await;
+                linger(database, hook).await;
+                if !ended {
                     let _ = timeout(limit, break_off(txn)).await;
                 }
                 return Err(HookEnded::TookTooLong);
@@ -398,7 +396,9 @@ impl<'a> Txn<'a> {
                 }
                 Err(_) => {
                     let _ = answer.send(Err(HookEnded::TookTooLong));
-                    if !end_hook(&database, connection.as_ref(), hook).await {
+                    let ended = database.end(connection.as_ref()).await;
+                    linger(&database, hook).await;
+                    if !ended {
                         own.give_back();
                         // The statement of the hook may wait for its lock for a long time. Other
                         // writes must not wait for it, so the permit is returned before the
@@ -604,33 +604,11 @@ impl<'a> From<&'a Transaction> for OpenTransaction<'a> {
     }
 }
 
-/// Ends the connection of a hook that took too long. Returns true if it has ended.
-///
-/// On MySQL and MariaDB the hook goes on until it sees this, because the driver fails if it is dropped in
-/// the middle of a statement. Then this asks up to ten times more, until the server does not know the
-/// connection. Once, on MariaDB 10.11, a statement that waited for a lock kept its own locks for at least 20 s
-/// after its connection was ended.
-async fn end_hook<R>(
-    database: &Database,
-    connection: Option<&ServerConnection>,
-    hook: Hook<'_, R>,
-) -> bool {
-    let ended = database.end(connection).await;
-    if database.backend() != DbBackend::MySql {
-        return ended;
+/// Lets a hook see that its connection is gone, if the driver fails when it is dropped.
+async fn linger<R>(database: &Database, hook: Hook<'_, R>) {
+    if database.backend() == DbBackend::MySql {
+        let _ = timeout(LINGERS, hook).await;
     }
-    let _ = timeout(LINGERS, hook).await;
-    if ended && let Some(connection) = connection {
-        for _ in 0..ENDED_AGAIN {
-            // Usually the server does not know it any more.
-            let again = timeout(ENDING, connection.end(&database.pool)).await;
-            if !matches!(again, Ok(Ok(()))) {
-                break;
-            }
-            tokio::time::sleep(BETWEEN_ENDS).await;
-        }
-    }
-    ended
 }
 
 /// Closes the connection of a transaction, on that connection itself and after its current
