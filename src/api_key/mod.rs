@@ -59,15 +59,16 @@
 //!
 //! # When it ends
 //!
-//! A revoked, replaced or expired key is refused from its next request on, on every node. So is a key of an
+//! A revoked or expired key is refused from its next request on, on every node. So is a replaced one, after the
+//! overlap if there is one. So is a key of an
 //! account that is disabled, closed or deleted, or not verified if that is required. After the account was
 //! enabled again, its keys work again. If a role requires a second factor and the account has none, its keys
 //! wait too (401 `enrolment_required`), after the time of grace if the owner was given one. During that time a
 //! request costs one statement more.
 //!
 //! All keys of an account end if its owner signs out everywhere (`DELETE /sessions?scope=all`), if a change of
-//! the account is undone by a link, if an administrator recovers the account, and if the account gets its first
-//! proved address from another person. If the owner reports a session, or its theft is suspected, the keys end
+//! the account is undone by a link, if an administrator recovers the account, and if another person is the first to
+//! prove an address of the account. If the owner reports a session, or its theft is suspected, the keys end
 //! that were made in that sign-in. A changed or reset password does not end them: programs go on. A lock
 //! after wrong passwords does not stop them either. Otherwise a stranger could stop your programs by guessing.
 //!

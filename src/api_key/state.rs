@@ -186,9 +186,4 @@ impl Digests {
     pub(crate) fn all(&self, key: &[u8]) -> Vec<[u8; 32]> {
         self.0.iter().map(|(_, digest)| digest.digest(key)).collect()
     }
-
-    /// Returns the name of the newest secret.
-    pub(crate) fn newest_name(&self) -> &str {
-        &self.0[0].0
-    }
 }

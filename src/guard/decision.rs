@@ -8,7 +8,7 @@ use crate::base::redirect::ReturnTo;
 use crate::config::Unauthenticated;
 use crate::guard::credentials::AcceptedCredentials;
 use crate::guard::requirement::{Outcome, Requirement};
-use crate::identity::credential::prefix_of;
+use crate::identity::credential::{prefix_of, uri_before_routers};
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolution::Resolved;
 use crate::identity::{AuthError, Identity, NotSignedIn, Principal};
@@ -46,6 +46,18 @@ pub(super) async fn principal(
     parts: &Parts,
     credentials: AcceptedCredentials,
 ) -> Result<Principal, Rejection> {
+    let auth = request_identity.auth();
+    if credentials == AcceptedCredentials::ApiKey && auth.context().config.api_key.prefix.is_none()
+    {
+        auth.report_finding(
+            "api_key_route_closed",
+            &format!(
+                "a route accepts only API keys, and `api_key.prefix` is not set, so nobody can call it; \
+                 the path of the request was `{}`",
+                original_uri(parts).path()
+            ),
+        );
+    }
     if credentials == AcceptedCredentials::Session {
         return Ok(signed_in(request_identity, parts).await?.into());
     }
@@ -153,14 +165,8 @@ fn prefers_html(accept: &str) -> bool {
     }
 }
 
-#[cfg(feature = "routes")]
 pub(crate) fn original_uri(parts: &Parts) -> &http::Uri {
-    parts.extensions.get::<axum::extract::OriginalUri>().map_or(&parts.uri, |uri| &uri.0)
-}
-
-#[cfg(not(feature = "routes"))]
-fn original_uri(parts: &Parts) -> &http::Uri {
-    &parts.uri
+    uri_before_routers(&parts.uri, &parts.extensions)
 }
 
 /// A 401 that a browser gets as a redirect to a page of the application.

@@ -31,8 +31,8 @@
 //! - A rotation makes a key with a new secret, the same name and scopes, and the same lifetime again. The old
 //!   one ends at once, or after an overlap of at most 24 hours. A key can be rotated once; of two requests at
 //!   the same time one gets `api_key_not_found`.
-//!   At most one old secret is good beside the new one. To revoke a key also ends the old secret, and to change
-//!   its scopes also takes away what the old one had more.
+//!   At most one old secret is good beside the new one. Revoking a key also ends its old secret.
+//!   Removing a scope removes it from the old secret too.
 //! - The owner gets a mail about each new key, about new scopes of a key, and about a key that ends soon.
 //!
 //! # Routes
@@ -43,13 +43,15 @@
 //! | `GET /api-keys` | lists the keys that count, without their secrets |
 //! | `POST /api-keys` | makes a key: `name`, `scopes` (a list), and if you wish `lifetime` in seconds. 201 with `key`, which is shown only once |
 //! | `PUT /api-keys/{id}/scopes` | replaces the `scopes` |
-//! | `POST /api-keys/{id}/rotate` | replaces a key; `overlap` in seconds, up to 86400. 201 with the new `key` |
+//! | `POST /api-keys/{id}/rotate` | replaces a key; `overlap` in seconds, up to 86400. Without it, the old key ends at once. 201 with the new `key` |
 //! | `DELETE /api-keys/{id}` | revokes one |
 //! | `POST /api-keys/{id}/revoke` | the same, for [pages](crate::page) |
 //!
 //! # Events
 //! `api_key_issued`, `api_key_rotated`, `api_key_scoped` and `api_key_revoked`, each with the id and the
-//! beginning of the key, or its id and new scopes.
+//! beginning of the key, or its id and new scopes. If something else ends all keys of an account or of a sign-in, there
+//! is one `api_key_revoked`, whose detail is the reason: `all sessions ended`, `session reported`, `theft`,
+//! `change undone`, `account recovered` or `handed over`.
 //!
 //! # Error codes
 //! `api_key_not_found`, `api_keys_off` (404); `api_key_name_taken`, `too_many_api_keys` (409);

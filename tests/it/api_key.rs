@@ -475,6 +475,11 @@ on_every_database! {
         let off = on.rebuilt(|builder| builder);
         let browser = Browser::new(serve(application(&off)).await);
         check(&ask(&browser, "/reports", issued.secret()).await, 401, "not_signed_in");
+        // A route for keys alone is closed then, and the operator is told.
+        let closed = || off.audit().into_iter().any(|found| found.code == "api_key_route_closed");
+        assert!(!closed());
+        check(&ask(&browser, "/machines", issued.secret()).await, 401, "not_signed_in");
+        assert!(closed());
         let made = off.api_keys().issue(account.id(), NewApiKey::new("more")).await;
         assert!(matches!(made, Err(portcullis::own_api_key::ApiKeyError::Off)), "{made:?}");
         // Another prefix makes other keys.
@@ -496,6 +501,8 @@ on_every_database! {
         let app = probe.auth.router()
             .auth_routes("/auth", probe.auth.routes())
             .auth_routes("/auth", portcullis::anonymous::routes(&probe.auth))
+            .auth_routes("/auth", portcullis::mail_login::routes(&probe.auth))
+            .auth_routes("/auth", portcullis::device_login::routes(&probe.auth))
             .auth_routes("/auth", portcullis::account_recovery::routes(&probe.auth))
             .auth_routes("/auth", portcullis::action_proof::routes(&probe.auth, ["pay"]))
             .auth_routes("/auth", portcullis::own_account::routes(&probe.auth))
@@ -509,7 +516,7 @@ on_every_database! {
             if description.caller == RouteCaller::Anyone {
                 continue;
             }
-            let path = route.path().replace("{id}", &id.to_string()).replace("{name}", "x");
+            let path = route.path().replace("{id}", &id.to_string()).replace("{name}", "x").replace("{user_code}", "BCDF-GHJK");
             let request = with(&browser, description.method.as_str().parse().expect("a method"), &path, issued.secret());
             check(&send(request.json(&json!({}))).await, 403, "session_required");
             count += 1;
@@ -693,6 +700,32 @@ on_every_database! {
         assert_eq!(ask(&at_both, "/reports", unused.secret()).await.status, 200);
         assert_eq!(ask(&at_next, "/reports", unused.secret()).await.status, 200);
         assert_eq!(left().await, 0);
+    }
+
+    async fn nodes_with_different_newest_secrets_write_no_more_than_others(probe: Probe) {
+        let probe = with_keys(probe);
+        let (_, issued) = keyed(&probe, "alice", &["report:read"]).await;
+        let next = Secret::generate();
+        let node = async |secrets: [&Secret; 2]| {
+            let auth = probe.rebuilt(|builder| builder.configure(|config| {
+                config.api_key.prefix = Some(PREFIX.to_owned());
+                config.keys.secrets = secrets.into_iter().cloned().collect();
+            }));
+            Browser::new(serve(application(&auth)).await)
+        };
+        let nodes = [node([&next, &probe.secret]).await, node([&probe.secret, &next]).await];
+        for minute in 0..3 {
+            let (_, statements) = probe.statements(async {
+                for at in 0..10 {
+                    let answer = ask(&nodes[(at + minute) % 2], "/reports", issued.secret()).await;
+                    assert_eq!(answer.status, 200, "{minute}: {}", answer.text);
+                }
+            }).await;
+            // Each node loads the grants once.
+            let most = if minute == 0 { 10 + 1 + 2 } else { 10 + 1 };
+            assert!(statements <= most, "{minute}: {statements}");
+            probe.clock.advance(MINUTE);
+        }
     }
 
     async fn an_open_connection_learns_that_its_key_has_ended(probe: Probe) {

@@ -44,7 +44,8 @@ impl RequestIdentity {
         Ok(Resolved::ApiKey(program))
     }
 
-    /// Records the use at most once a minute. A digest under an older secret is replaced at once.
+    /// Records the use at most once a minute. This also replaces a digest under an older secret. While nodes have
+    /// different newest secrets, each of them replaces the digest of the other, but no more often than that.
     async fn mark_used(
         &self,
         secrets: &Digests,
@@ -53,9 +54,8 @@ impl RequestIdentity {
         now: Timestamp,
     ) -> Result<(), Fault> {
         let recently = |at: Timestamp| now.since(at) < LAST_USE_EVERY;
-        let outdated = key.key_id != secrets.newest_name();
         let known = || self.resolver.used_keys.get(&key.id);
-        if !outdated && (key.last_used_at.is_some_and(recently) || known().is_some_and(recently)) {
+        if key.last_used_at.is_some_and(recently) || known().is_some_and(recently) {
             return Ok(());
         }
         // Before the statement, so that few of many requests at once write.
