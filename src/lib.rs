@@ -95,6 +95,7 @@ mod confirmation;
 pub mod contact;
 mod context;
 pub mod device_login;
+pub mod dpop;
 mod flow;
 pub mod guard;
 pub mod guide;

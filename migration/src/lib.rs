@@ -37,6 +37,7 @@ mod captcha;
 mod catalogue;
 mod challenge;
 mod device_login;
+mod dpop;
 mod lock;
 mod maintenance;
 mod membership;
@@ -80,6 +81,7 @@ impl MigratorTrait for List {
             Box::new(account_recovery::Migration),
             Box::new(api_key::Migration),
             Box::new(device_login::Migration),
+            Box::new(dpop::Migration),
         ]
     }
 

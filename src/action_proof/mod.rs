@@ -5,7 +5,7 @@
 //! 1. A signed-in person with a recent factor consents to an action, such as the payment of one invoice. They
 //!    get a signed proof. It names the account, the session, the action, what it is about, and when it was
 //!    made. If you wish, it also has a digest of the details, such as the amount.
-//! 2. The request that does the action brings the proof. It is checked: this action, this resource, this
+//! 2. The request that does the action brings the proof, in the header `Portcullis-Action-Proof`. It is checked: this action, this resource, this
 //!    session, not too old, and the session still goes on.
 //! 3. The handler compares the details, and uses the proof up in the transaction of the action. If that is
 //!    rolled back, the proof can be used again. If it is committed, no second request can use it, on any node.
@@ -89,11 +89,11 @@
 //! default. [`verify`](ActionProofs::verify) and [`spend`](VerifiedProof::spend) never use what was remembered.
 //!
 //! # Routes
-//! [`routes`] mounts them. You say for which actions proofs are issued there.
+//! `action_proof::routes(&auth, ["pay"])` mounts them, for the actions that you name.
 //!
 //! | route | what |
 //! |---|---|
-//! | `POST /action-proofs` | consents to an action: `action`, `resource`, `fields` (a list of names and values), `scope`, `permissions`. The answer has `action_proof`, `id`, `expires_at` and the text `agreed_to` |
+//! | `POST /action-proofs` | consents to an action: `action`, and if you wish `resource`, `fields` (such as `[["amount", "100.00"]]`), `scope`, `permissions`. The answer has `action_proof`, `id`, `expires_at` and the text `agreed_to` |
 //! | `GET /action-proofs` | lists the open proofs of the account, 100 at a time; `?after=` with the `next` of the answer continues |
 //! | `DELETE /action-proofs/{id}` | takes one back |
 //!

@@ -213,6 +213,9 @@ pub(crate) const DENIED: &str = "authz_fail";
 /// The name of a well-formed API key that was refused. It changes no row.
 pub(crate) const API_KEY_REFUSED: &str = "api_key_refused";
 
+/// The name of a proof of a key that was refused. It changes no row.
+pub(crate) const DPOP_PROOF_REFUSED: &str = "dpop_proof_refused";
+
 /// Counts an event in `portcullis_events_total`, with its name as a label.
 pub(crate) fn count(event: &'static str) {
     #[cfg(feature = "metrics")]

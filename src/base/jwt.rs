@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::clock::Timestamp;
 use crate::base::id::{AccountId, ChallengeId, LineageId, SessionId};
+use crate::base::jwk_thumbprint::JwkThumbprint;
 use crate::base::secret::{Purpose, Secret};
 
 /// The purpose of a token, which is the `typ` of its header. A token of one type is never accepted
@@ -83,6 +84,8 @@ pub(crate) struct Claims {
     pub(crate) issued_at: i64,
     /// Unix seconds.
     pub(crate) expires_at: i64,
+    /// The key without which the token is worth nothing.
+    pub(crate) bound_to: Option<JwkThumbprint>,
 }
 
 impl Claims {
@@ -203,11 +206,28 @@ struct Payload<'a> {
     exp: i64,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     nbf: Option<i64>,
+    #[serde(
+        default,
+        borrow,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    cnf: Option<BoundTo<'a>>,
 }
 
-/// Reads a member that must be a number if it exists. `null` is not the same as a missing member.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    i64::deserialize(deserializer).map(Some)
+/// The key to which a token is bound (RFC 7800, RFC 9449 section 6.1).
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoundTo<'a> {
+    #[serde(borrow)]
+    jkt: Cow<'a, str>,
+}
+
+/// Reads a member that must have a value if it exists. `null` is not the same as a missing member.
+fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// How tokens are signed. The newest key signs. Older keys verify until they are removed.
@@ -329,6 +349,7 @@ impl Jwt {
             iat: claims.issued_at,
             exp: claims.expires_at,
             nbf: None,
+            cnf: claims.bound_to.map(|key| BoundTo { jkt: Cow::Owned(key.to_string()) }),
         };
         self.seal(token_type, &payload)
     }
@@ -424,13 +445,28 @@ impl Jwt {
         payload.iss == self.issuer && payload.aud == self.audience
     }
 
-    /// Returns the claims of a token that points to a session, in any stage. See
-    /// [`verify`](Self::verify).
+    /// Returns the claims of a token that points to a session, in any stage, and that is good for whoever has
+    /// it. See [`verify`](Self::verify).
     pub(crate) fn verify_session(
         &self,
         token: &str,
         now: Timestamp,
     ) -> Option<(TokenType, Claims)> {
+        self.verify_any_session(token, now).filter(|(_, claims)| claims.bound_to.is_none())
+    }
+
+    /// Returns the claims of a token that points to a session and is bound to a key. The caller must ask for a
+    /// proof of this key.
+    pub(crate) fn verify_bound_session(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<(TokenType, Claims, JwkThumbprint)> {
+        let (token_type, claims) = self.verify_any_session(token, now)?;
+        Some((token_type, claims, claims.bound_to?))
+    }
+
+    fn verify_any_session(&self, token: &str, now: Timestamp) -> Option<(TokenType, Claims)> {
         let no_session = [TokenType::Device, TokenType::MailLogin, TokenType::ActionProof];
         self.verify(token, now).filter(|(token_type, _)| !no_session.contains(token_type))
     }
@@ -456,11 +492,13 @@ impl Jwt {
         if !in_order || early || payload.r#gen < 0 {
             return None;
         }
+        let bound_to = payload.cnf.map(|cnf| cnf.jkt.parse()).transpose().ok()?;
         let claims = Claims {
             sid,
             generation: payload.r#gen,
             issued_at: payload.iat,
             expires_at: payload.exp,
+            bound_to,
         };
         Some((token_type, claims))
     }

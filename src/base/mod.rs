@@ -10,6 +10,7 @@ pub mod factor;
 pub(crate) mod guessable;
 pub mod id;
 pub mod invalid_field;
+pub mod jwk_thumbprint;
 pub mod jwt;
 pub mod page;
 pub mod problem;

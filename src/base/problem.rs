@@ -357,6 +357,26 @@ pub(crate) fn challenge_by_cookie<B>(response: &mut http::Response<B>, cookie_na
     }
 }
 
+/// Returns the challenge of the scheme for tokens that are bound to a key (RFC 9449 section 7.1), with these
+/// parameters of another challenge.
+pub(crate) fn dpop_challenge(parameters: &str, algorithms: &[&str]) -> String {
+    let separator = if parameters.is_empty() { "" } else { "," };
+    format!("DPoP algs=\"{}\"{separator}{parameters}", algorithms.join(" "))
+}
+
+/// Replaces the challenge of a refusal for a client whose token is bound to a key.
+pub(crate) fn challenge_by_key<B>(response: &mut http::Response<B>, algorithms: &[&str]) {
+    if response.extensions().get::<Rejection>().is_none() {
+        return;
+    }
+    let headers = response.headers_mut();
+    let challenge = headers.get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+    let Some(parameters) = challenge.and_then(|text| text.strip_prefix(BEARER)) else { return };
+    if let Ok(challenge) = HeaderValue::try_from(dpop_challenge(parameters, algorithms)) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+}
+
 /// Turns an answer into a redirect for a browser. It keeps the cookies and limits, and removes the
 /// body.
 pub(crate) fn see_other(

@@ -300,6 +300,8 @@ pub(crate) enum Purpose {
     DeviceSession,
     /// What a person was shown about a device.
     DeviceView,
+    /// Nonces for proofs of keys.
+    DpopNonce,
 }
 
 impl Purpose {
@@ -339,6 +341,7 @@ impl Purpose {
             Self::DeviceCode => "device code",
             Self::DeviceSession => "device session",
             Self::DeviceView => "device view",
+            Self::DpopNonce => "dpop nonce",
         }
     }
 }

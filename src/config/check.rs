@@ -113,6 +113,7 @@ impl Config {
         self.check_action_proof(&mut check);
         self.check_api_key(&mut check);
         self.check_device_login(&mut check);
+        self.check_dpop(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",

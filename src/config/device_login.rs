@@ -80,13 +80,23 @@ pub struct DeviceClient {
     /// If true, the person gets two digits with the approval, and must type them on the device. Programs that
     /// only know the standard cannot do this. Default: false.
     pub confirmation: bool,
+    /// If true, its sessions are [bound to a key](crate::dpop) of the device, and a device without one gets no
+    /// token. If false, a device that proves a key gets a bound session all the same. Default: false.
+    pub key_bound: bool,
 }
 
 impl DeviceClient {
     /// A client that may do nothing yet.
     pub fn new(id: impl Into<String>, name: impl Into<String>) -> Self {
         let (id, name) = (id.into(), name.into());
-        Self { id, name, ceiling: Vec::new(), session_lifetime: 30 * DAY, confirmation: false }
+        Self {
+            id,
+            name,
+            ceiling: Vec::new(),
+            session_lifetime: 30 * DAY,
+            confirmation: false,
+            key_bound: false,
+        }
     }
 
     /// Sets the permissions that its sessions have at most.
@@ -107,6 +117,13 @@ impl DeviceClient {
     #[must_use]
     pub fn with_confirmation(mut self) -> Self {
         self.confirmation = true;
+        self
+    }
+
+    /// Binds its sessions to a key of the device.
+    #[must_use]
+    pub fn key_bound(mut self) -> Self {
+        self.key_bound = true;
         self
     }
 }

@@ -20,6 +20,7 @@ pub mod api_key;
 pub mod captcha;
 pub mod check;
 pub mod device_login;
+pub mod dpop;
 pub mod env;
 pub mod factor;
 pub mod mail;
@@ -33,6 +34,7 @@ pub use action_proof::ActionProofConfig;
 pub use api_key::ApiKeyConfig;
 pub use captcha::CaptchaConfig;
 pub use device_login::{DeviceClient, DeviceCodeReuse, DeviceLoginConfig, DeviceNetworks};
+pub use dpop::DpopConfig;
 pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use retention::RetentionConfig;
@@ -96,6 +98,8 @@ pub struct Config {
     pub api_key: ApiKeyConfig,
     /// Devices that a person signs in from another device.
     pub device_login: DeviceLoginConfig,
+    /// Tokens that are bound to a key of their client.
+    pub dpop: DpopConfig,
 }
 
 /// Secrets and signing keys.

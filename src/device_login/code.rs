@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::entity::Model;
 use crate::base::clock::Timestamp;
 use crate::base::id::{DeviceRequestId, LineageId};
+use crate::base::jwk_thumbprint::JwkThumbprint;
 use crate::base::seal::Sealer;
 use crate::base::secret::{DigestKey, Purpose, random_array};
 use crate::context::{Context, PerInstance};
@@ -159,10 +160,16 @@ impl Keys {
         self.digests(b"hint", normal.as_bytes())
     }
 
-    /// Returns the key under which the polls of a device are counted. It contains the client, so that the
-    /// polls of another client do not slow it down.
-    pub(super) fn of_polls(&self, client_id: &str, code: &DeviceCode) -> [u8; 32] {
-        self.newest().digest_parts(&[b"polls", client_id.as_bytes(), &*code.0])
+    /// Returns the key under which the polls of a device are counted. It contains the client and the key that
+    /// the device proves, so that the polls of a thief, who has only the code, do not slow it down.
+    pub(super) fn of_polls(
+        &self,
+        client_id: &str,
+        code: &DeviceCode,
+        key: Option<JwkThumbprint>,
+    ) -> [u8; 32] {
+        let key = key.map_or([0; 32], |key| key.0);
+        self.newest().digest_parts(&[b"polls", client_id.as_bytes(), &*code.0, &key])
     }
 
     /// Returns the secret part of the session's token. It follows from the device's code and the id of the

@@ -60,6 +60,9 @@ pub struct Model {
     pub session_id: Option<SessionId>,
     pub redeemed_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
+    /// The thumbprint of the [key](crate::dpop) that the device has proved.
+    #[sea_orm(column_type = "String(StringLen::N(43))", nullable)]
+    pub bound_to: Option<String>,
 }
 
 // Written by hand: the digests and what the device claims do not belong in a log.

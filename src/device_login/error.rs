@@ -2,6 +2,7 @@
 
 use crate::base::problem::{Refusal, problem};
 use crate::base::transaction::{Fault, may_fault};
+use crate::dpop::DpopError;
 use crate::identity::AuthError;
 use crate::rate_limit::RateLimited;
 use crate::session::{SessionError, from_session};
@@ -40,6 +41,9 @@ pub enum DeviceTokenError {
     /// It is approved, and the device must send the digits that the person reads.
     #[error("send the two digits that the approving person reads, as confirmation")]
     ConfirmationRequired,
+    /// The proof of the device's [key](crate::dpop) is missing or refused. The code stays good.
+    #[error(transparent)]
+    Dpop(#[from] DpopError),
     /// The source starts too many requests.
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
@@ -70,7 +74,7 @@ problem! {
         Self::ExpiredToken => BAD_REQUEST, "expired_token";
         Self::ConfirmationRequired => BAD_REQUEST, "confirmation_required";
     }
-    passes on { RateLimited, Session, Refused, Fault }
+    passes on { Dpop, RateLimited, Session, Refused, Fault }
 }
 
 /// Why a person cannot look at the request of a device, or decide about it.

@@ -18,9 +18,9 @@
 //! # Example
 //! ```no_run
 //! use portcullis::config::DeviceClient;
-//! use portcullis::device_login::{DeviceLoginError, DeviceTokenError, StartedDeviceLogin};
+//! use portcullis::device_login::{DeviceLoginError, StartedDeviceLogin};
 //! use portcullis::identity::owner::{AccountOwner, Devices};
-//! use portcullis::{ClientInfo, Portcullis, Secret};
+//! use portcullis::{ClientInfo, Portcullis, Rejection, Secret};
 //!
 //! # fn set_up(db: sea_orm::DatabaseConnection, secret: Secret) -> Result<Portcullis, portcullis::ConfigErrors> {
 //! let auth = Portcullis::builder(db).secret(secret).public_url("https://example.com");
@@ -31,18 +31,27 @@
 //! # auth.build()
 //! # }
 //!
-//! async fn start(auth: Portcullis, client: ClientInfo) -> Result<StartedDeviceLogin, DeviceTokenError> {
-//!     auth.device_login().start("tv").device_name("Living room").begin(&client).await
+//! // Your own route for the start. The mounted one does the same.
+//! async fn start(
+//!     auth: Portcullis,
+//!     parts: http::request::Parts,
+//!     client: ClientInfo,
+//! ) -> Result<StartedDeviceLogin, Rejection> {
+//!     let start = auth.device_login().start("tv").device_name("Living room");
+//!     // A browser cannot approve what it has started itself. A key that the device proves is noted.
+//!     let start = start.asked_in(&parts.extensions).await?.proved_in(&parts)?;
+//!     Ok(start.begin(&client).await?)
 //! }
 //!
+//! // `view` comes from the page that has shown the request, so that the person has seen what they deny.
 //! async fn deny(
 //!     auth: Portcullis,
 //!     owner: AccountOwner<Devices>,
 //!     client: ClientInfo,
 //!     code: String,
+//!     view: String,
 //! ) -> Result<(), DeviceLoginError> {
-//!     let request = auth.device_login().look(&owner, &code, &client).await?;
-//!     auth.device_login().deny(&owner, &code, request.view().unwrap_or_default(), &client).await
+//!     auth.device_login().deny(&owner, &code, &view, &client).await
 //! }
 //! ```
 //!
@@ -60,13 +69,17 @@
 //!
 //! | route | who | what |
 //! |---|---|---|
-//! | `POST /device` | device | starts: a form with `client_id`, and if wanted `scope`, `login_hint`, `device_name`, `message` |
+//! | `POST /device` | device | starts: a form with `client_id`, and if wanted `scope`, `login_hint`, `device_name`, `message`, `dpop_jkt` |
 //! | `POST /device/token` | device | polls: a form with `grant_type`, `device_code`, `client_id`, and for clients with a confirmation `confirmation` |
 //! | `POST /device/end` | device | takes the request back while nobody has decided: a form with `device_code`, `client_id` |
 //! | `GET /device/{user_code}` | person | shows the request. It writes nothing |
 //! | `POST /device/{user_code}/deny` | person | `view` |
 //! | `POST /device/{user_code}/approve` | person | `view`, and if wanted `permissions` |
 //! | `POST /device/{user_code}/report` | person | `view`. Also after an approval: then the session of the device is suspicious |
+//!
+//! A device that has a [key](crate::dpop) proves it with the header `DPoP`, at the start or with its polls, or starts
+//! with `dpop_jkt`, the thumbprint of the key. The token that it gets is good only with this key. If the key was proved
+//! or named at the start, so is the code.
 //!
 //! The first three answer errors as RFC 6749 says: `{"error": "slow_down"}`.
 //!
@@ -81,19 +94,18 @@
 //! # Error codes
 //! For the device, all with 400: `authorization_pending`, `slow_down`, `access_denied`, `expired_token`,
 //! `invalid_grant`, `invalid_client`, `invalid_request`, `invalid_scope`, `unsupported_grant_type`,
-//! `confirmation_required`; also `session_limit` (409), `rate_limited` (429).
+//! `confirmation_required`, `invalid_dpop_proof`, `use_dpop_nonce`; also `session_limit` (409),
+//! `rate_limited` (429).
 //!
 //! For the person: `device_request_not_found` (404), `device_request_decided`, `device_view_outdated` (409),
 //! `device_of_other_account`, `device_in_same_browser`, `device_on_other_network` (403), `device_scope_refused`
 //! (422), `rate_limited` (429), `insufficient_user_authentication` (401), `limited_session` (403).
 //!
 //! # Standard
-//! RFC 8628 and RFC 6749 on the wire, RFC 8414 for the metadata, RFC 10027 for safety.
+//! RFC 8628 and RFC 6749 on the wire, RFC 9449 for keys, RFC 8414 for the metadata, RFC 10027 for safety.
 
-use crate::audit_log;
 use crate::base::client::ClientInfo;
-use crate::base::event::{Event, EventKind};
-use crate::base::transaction::{Db, OpenTransaction, transaction};
+use crate::base::transaction::{Db, OpenTransaction};
 use crate::handle::Portcullis;
 use crate::identity::AccountOwner;
 use crate::identity::owner::Devices;
@@ -103,6 +115,7 @@ mod code;
 mod decide;
 pub(crate) mod entity;
 mod error;
+mod key;
 mod phrase;
 mod poll;
 mod polls;
@@ -123,8 +136,6 @@ pub use start::{StartDeviceLogin, StartedDeviceLogin};
 pub use state::DeviceRequestState;
 pub use view::{ComparedNetworks, DeviceRequest};
 
-use client::client_of;
-use code::{DeviceCode, Keys};
 use decide::Deciding;
 
 /// Signs in devices. See the [module page](self).
@@ -142,7 +153,8 @@ impl Portcullis {
 }
 
 impl<'a> DeviceLogin<'a> {
-    /// Does everything in a transaction of the caller.
+    /// Does everything in a transaction of the caller. Roll it back after an error, if the method does not say
+    /// otherwise.
     pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         self.db = self.db.within(txn);
         self
@@ -162,34 +174,18 @@ impl<'a> DeviceLogin<'a> {
         PollDevice::new(self.auth, self.db, client_id.into(), device_code.into())
     }
 
-    /// Takes a request back while nobody has decided, for the device.
+    /// Takes a request back while nobody has decided, for a device without a [key](crate::dpop). One with a key
+    /// uses [`PollDevice::end`].
     ///
     /// # Errors
-    /// [`DeviceTokenError::InvalidClient`]; [`DeviceTokenError::InvalidGrant`], also if it was decided; an
-    /// outage.
+    /// As [`PollDevice::end`].
     pub async fn end(
         &self,
         client_id: &str,
         device_code: &str,
         client: &ClientInfo,
     ) -> Result<(), DeviceTokenError> {
-        let context = self.auth.context();
-        let asking = client_of(context, client_id).ok_or(DeviceTokenError::InvalidClient)?;
-        let code = DeviceCode::parse(device_code).ok_or(DeviceTokenError::InvalidGrant)?;
-        let digests = self.auth.per_instance::<Keys>().of_device(&code);
-        let found = self.db.read(store::find_by_device(&self.db.executor(), digests)).await?;
-        let row = found.filter(|row| row.client_id == asking.id);
-        let id = row.ok_or(DeviceTokenError::InvalidGrant)?.id;
-        let now = context.now();
-        let event = Event::new(EventKind::DeviceLoginEnded, now).from_client(client);
-        let event = event.detail(asking.id.clone());
-        transaction!(self.db, |txn| {
-            if !store::end(txn, id, DeviceRequestState::Pending, now).await? {
-                return Err(DeviceTokenError::InvalidGrant);
-            }
-            audit_log::record(txn, &event).await?;
-            Ok(())
-        })
+        self.poll(client_id, device_code).end(client).await
     }
 
     /// Returns the request with the code that a person has typed. Writes nothing.

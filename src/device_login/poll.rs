@@ -9,23 +9,28 @@ use super::entity::Model;
 use super::error::DeviceTokenError;
 use super::polls::Polls;
 use super::state::DeviceRequestState as State;
-use super::{scope, store};
+use super::{key, scope, store};
 use crate::account::{Account, store as account_store};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{AccountId, SessionId};
+use crate::base::jwk_thumbprint::JwkThumbprint;
 use crate::base::transaction::{Db, Txn, transaction};
 use crate::config::{DeviceClient, DeviceCodeReuse};
+use crate::dpop::ProvedKey;
 use crate::handle::Portcullis;
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
-use crate::session::issue::mint;
+use crate::session::issue::Minting;
 use crate::session::judge::SessionState;
-use crate::session::{SessionError, Stage, StartSession, Transport, store as session_store};
+use crate::session::{
+    SessionError, Stage, StartSession, Transport, scheme_of, store as session_store,
+};
 
-/// For how long a device that lost the answer gets the token again.
+/// For how long at least a device that lost the answer gets the token again. If it must wait long between two
+/// polls, it is as long as two of them.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// How often a device may send digits.
@@ -39,6 +44,7 @@ pub struct PollDevice<'a> {
     client_id: String,
     device_code: String,
     confirmation: Option<String>,
+    proved: Option<ProvedKey>,
 }
 
 /// What a device gets.
@@ -49,6 +55,7 @@ pub struct DeviceToken {
     session: SessionId,
     account: AccountId,
     scope: Option<String>,
+    bound_to: Option<JwkThumbprint>,
 }
 
 /// How a redemption ended.
@@ -69,7 +76,7 @@ impl<'a> PollDevice<'a> {
         client_id: String,
         device_code: String,
     ) -> Self {
-        Self { auth, db, client_id, device_code, confirmation: None }
+        Self { auth, db, client_id, device_code, confirmation: None, proved: None }
     }
 
     /// Sends the two digits that the approving person reads.
@@ -78,7 +85,21 @@ impl<'a> PollDevice<'a> {
         self
     }
 
+    /// Takes the [key](crate::dpop) that a request proves, if it proves one. The mounted route does this. What
+    /// this refuses does not count as a poll.
+    ///
+    /// # Errors
+    /// [`DeviceTokenError::Dpop`]
+    pub fn proved_in(mut self, parts: &http::request::Parts) -> Result<Self, DeviceTokenError> {
+        self.proved = key::proved_in(self.auth, parts)?;
+        Ok(self)
+    }
+
     /// Asks for the token. Writes nothing while nobody has decided.
+    ///
+    /// In a transaction of yours: commit it after [`ConfirmationRequired`](DeviceTokenError::ConfirmationRequired)
+    /// and [`AccessDenied`](DeviceTokenError::AccessDenied), which have been recorded in it, and roll it back after
+    /// every other error.
     ///
     /// # Errors
     /// All but [`InvalidScope`](DeviceTokenError::InvalidScope) and
@@ -90,7 +111,7 @@ impl<'a> PollDevice<'a> {
         let code = DeviceCode::parse(&self.device_code).ok_or(DeviceTokenError::InvalidGrant)?;
         let keys = self.auth.per_instance::<Keys>();
         let polls = self.auth.per_instance::<Polls>();
-        let key = keys.of_polls(&asking.id, &code);
+        let key = keys.of_polls(&asking.id, &code, self.proved.map(|proved| proved.key));
         if !polls.admit(key, config.interval, context.now()) {
             return Err(DeviceTokenError::SlowDown);
         }
@@ -103,6 +124,8 @@ impl<'a> PollDevice<'a> {
                 polls.forget(&key);
                 return Err(DeviceTokenError::InvalidGrant);
             };
+            // A thief of the code alone learns nothing.
+            key::of_request(self.auth, asking, &row, self.proved.as_ref())?;
             let now = context.now();
             match State::of(&row, now) {
                 State::Pending => return Err(DeviceTokenError::AuthorizationPending),
@@ -110,12 +133,13 @@ impl<'a> PollDevice<'a> {
                 State::Denied | State::Suspicious => return Err(DeviceTokenError::AccessDenied),
                 State::Ended => return Err(DeviceTokenError::InvalidGrant),
                 State::Redeemed => {
-                    let token = self.again(asking, &keys, &code, &row, now).await?;
+                    let token = Box::pin(self.again(asking, &keys, &code, &row, now)).await?;
                     polls.forget(&key);
                     return Ok(token);
                 }
                 State::Approved => {
-                    match self.redeem(asking, &keys, &code, &row, client, now).await? {
+                    let redeem = self.redeem(asking, &keys, &code, &row, client, now);
+                    match Box::pin(redeem).await? {
                         Redeemed::Done(token) => {
                             // If the answer is lost, the device may ask again at once.
                             polls.forget(&key);
@@ -134,6 +158,32 @@ impl<'a> PollDevice<'a> {
                 }
             }
         }
+    }
+
+    /// Takes the request back while nobody has decided.
+    ///
+    /// # Errors
+    /// [`DeviceTokenError::InvalidClient`]; [`DeviceTokenError::InvalidGrant`], also if it was decided;
+    /// [`DeviceTokenError::Dpop`]; an outage.
+    pub async fn end(self, client: &ClientInfo) -> Result<(), DeviceTokenError> {
+        let context = self.auth.context();
+        let asking = client_of(context, &self.client_id).ok_or(DeviceTokenError::InvalidClient)?;
+        let code = DeviceCode::parse(&self.device_code).ok_or(DeviceTokenError::InvalidGrant)?;
+        let digests = self.auth.per_instance::<Keys>().of_device(&code);
+        let found = self.db.read(store::find_by_device(&self.db.executor(), digests)).await?;
+        let row = found.filter(|row| row.client_id == asking.id);
+        let row = row.ok_or(DeviceTokenError::InvalidGrant)?;
+        key::of_request(self.auth, asking, &row, self.proved.as_ref())?;
+        let (id, now) = (row.id, context.now());
+        let event = Event::new(EventKind::DeviceLoginEnded, now).from_client(client);
+        let event = event.detail(asking.id.clone());
+        transaction!(self.db, |txn| {
+            if !store::end(txn, id, State::Pending, now).await? {
+                return Err(DeviceTokenError::InvalidGrant);
+            }
+            audit_log::record(txn, &event).await?;
+            Ok(())
+        })
     }
 
     /// Makes the session. It is no sign-in: no factor was passed here, so `flow::sign_in` would ask for one.
@@ -160,6 +210,7 @@ impl<'a> PollDevice<'a> {
         let is_locked = locked.is_some_and(|since| row.factor_at.is_none_or(|at| at <= since));
         let ceiling = scope::within(asking, row.granted.as_deref());
         let sid = keys.session_of(code, row);
+        let key = key::of_request(self.auth, asking, row, self.proved.as_ref())?;
         let ended = Event::new(EventKind::DeviceLoginEnded, now).account(account_id);
         let ended = ended.from_client(client).detail(asking.id.clone());
         let require_verified = context.config.login.require_verified;
@@ -168,6 +219,8 @@ impl<'a> PollDevice<'a> {
             if let Some(digits) = row.confirmation
                 && !self.confirms(txn, row, digits, now).await?
             {
+                // The attempt counts only if the proof is a new one.
+                key::spend(self.auth, txn, self.proved.as_ref()).await?;
                 return Ok(Redeemed::Unconfirmed);
             }
             let found = account_store::find(txn, account_id).await?;
@@ -191,11 +244,13 @@ impl<'a> PollDevice<'a> {
                 .ceiling(ceiling.clone())
                 .lasting(asking.session_lifetime)
                 .approved_in(decided_in, sid)
+                .bound_to(key)
                 .event(EventKind::DeviceLoginSucceeded);
             // The row moves first, so that only one of many polls makes the session.
-            if !store::redeem(txn, row.id, now).await? {
+            if !store::redeem(txn, row.id, key, now).await? {
                 return Ok(Redeemed::Changed);
             }
+            key::spend(self.auth, txn, self.proved.as_ref()).await?;
             let issued = start.inside(txn).issue().await?;
             store::note_session(txn, row.id, issued.session_id()).await?;
             let to = email.as_deref().and_then(Recipient::email);
@@ -212,6 +267,7 @@ impl<'a> PollDevice<'a> {
                 session: issued.session_id(),
                 account: account_id,
                 scope: narrowed(asking, row),
+                bound_to: key,
             };
             Ok(Redeemed::Done(Box::new(token)))
         })
@@ -251,7 +307,7 @@ impl<'a> PollDevice<'a> {
         let context = self.auth.context();
         let got = row.session_id.zip(row.redeemed_at);
         let (session, redeemed_at) = got.ok_or(DeviceTokenError::InvalidGrant)?;
-        if now.since(redeemed_at) >= AGAIN {
+        if now.since(redeemed_at) >= AGAIN.max(2 * context.config.device_login.interval) {
             if context.config.device_login.on_reuse == DeviceCodeReuse::MarkSuspicious {
                 match self.auth.sessions().mark_suspicious(session).await {
                     // It has ended, or is marked already.
@@ -268,13 +324,23 @@ impl<'a> PollDevice<'a> {
         let state = state.ok_or(DeviceTokenError::InvalidGrant)?;
         let account = state.account_id.ok_or(DeviceTokenError::InvalidGrant)?;
         let sid = keys.session_of(code, row);
-        let minted = mint(context, Stage::Full, sid, state.generation, now, state.expires_at, None);
+        transaction!(self.db, |txn| { key::spend(self.auth, txn, self.proved.as_ref()).await })?;
+        let minted = Minting {
+            stage: Stage::Full,
+            sid,
+            generation: state.generation,
+            end: state.expires_at,
+            idle: None,
+            bound_to: state.bound_to,
+        }
+        .sign(context, now);
         Ok(DeviceToken {
             token: minted.token,
             expires_in: minted.expires_in,
             session,
             account,
             scope: narrowed(asking, row),
+            bound_to: state.bound_to,
         })
     }
 }
@@ -290,9 +356,20 @@ fn narrowed(asking: &DeviceClient, row: &Model) -> Option<String> {
 }
 
 impl DeviceToken {
-    /// Returns the bearer token of the session.
+    /// Returns the token of the session.
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Returns the scheme with which the token is sent in `Authorization`: `Bearer`, or `DPoP` for one that is
+    /// [bound to a key](crate::dpop).
+    pub fn token_scheme(&self) -> &'static str {
+        scheme_of(self.bound_to.is_some())
+    }
+
+    /// Returns the key to which the session is bound, if the device has proved one.
+    pub fn bound_to(&self) -> Option<JwkThumbprint> {
+        self.bound_to
     }
 
     /// Returns how long the token is valid before it must be renewed.

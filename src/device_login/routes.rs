@@ -5,13 +5,15 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use http::{Extensions, Method, StatusCode};
+use http::request::Parts;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{DeviceLoginError, DeviceRequest, DeviceTokenError};
 use crate::base::client::ClientInfo;
 use crate::base::problem::{Rejection, as_oauth};
+use crate::dpop::ALGORITHMS;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::guard::not_found;
 use crate::handle::Portcullis;
@@ -46,9 +48,11 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
         [
             row(Method::POST, "/device", start).takes(RouteBody::Form).refuses(&[
                 "invalid_client",
+                "invalid_dpop_proof",
                 "invalid_request",
                 "invalid_scope",
                 "multiple_credentials",
+                "use_dpop_nonce",
             ]),
             row(Method::POST, "/device/token", poll).takes(RouteBody::Form).refuses(&[
                 "access_denied",
@@ -57,16 +61,24 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 "confirmation_required",
                 "expired_token",
                 "invalid_client",
+                "invalid_dpop_proof",
                 "invalid_grant",
                 "invalid_request",
                 "session_limit",
                 "slow_down",
                 "unsupported_grant_type",
+                "use_dpop_nonce",
             ]),
             row(Method::POST, "/device/end", end)
                 .takes(RouteBody::Form)
                 .answers(&[StatusCode::NO_CONTENT])
-                .refuses(&["invalid_client", "invalid_grant", "invalid_request"]),
+                .refuses(&[
+                    "invalid_client",
+                    "invalid_dpop_proof",
+                    "invalid_grant",
+                    "invalid_request",
+                    "use_dpop_nonce",
+                ]),
         ],
     );
     let devices: Router<S> =
@@ -133,11 +145,17 @@ fn client_id(parameters: &mut Parameters) -> Result<String, DeviceTokenError> {
 async fn start(
     State(auth): State<Portcullis>,
     client: ClientInfo,
-    extensions: Extensions,
+    parts: Parts,
     mut parameters: Parameters,
 ) -> Result<Response, Rejection> {
     let client_id = client_id(&mut parameters)?;
-    let mut start = auth.device_login().start(client_id).asked_in(&extensions).await?;
+    let start = auth.device_login().start(client_id).asked_in(&parts.extensions).await?;
+    let mut start = start.proved_in(&parts)?;
+    if let Some(key) = parameters.take("dpop_jkt") {
+        let wrong = "dpop_jkt is the SHA-256 thumbprint of a key in base64url";
+        let key = key.parse().map_err(|_| DeviceTokenError::InvalidRequest(wrong))?;
+        start = start.dpop_jkt(key);
+    }
     if let Some(scope) = parameters.take("scope") {
         start = start.scope(scope);
     }
@@ -169,6 +187,7 @@ async fn start(
 async fn poll(
     State(auth): State<Portcullis>,
     client: ClientInfo,
+    parts: Parts,
     mut parameters: Parameters,
 ) -> Result<Response, Rejection> {
     let client_id = client_id(&mut parameters)?;
@@ -176,14 +195,14 @@ async fn poll(
         return Err(DeviceTokenError::UnsupportedGrantType.into());
     }
     let device_code = take(&mut parameters, "device_code", "device_code is missing")?;
-    let mut poll = auth.device_login().poll(client_id, device_code);
+    let mut poll = auth.device_login().poll(client_id, device_code).proved_in(&parts)?;
     if let Some(digits) = parameters.take("confirmation") {
         poll = poll.confirmation(digits);
     }
     let token = poll.send(&client).await?;
     let mut body = json!({
         "access_token": token.token(),
-        "token_type": "Bearer",
+        "token_type": token.token_scheme(),
         "expires_in": token.expires_in().as_secs(),
         "session_id": token.session_id(),
     });
@@ -196,11 +215,12 @@ async fn poll(
 async fn end(
     State(auth): State<Portcullis>,
     client: ClientInfo,
+    parts: Parts,
     mut parameters: Parameters,
 ) -> Result<Response, Rejection> {
     let client_id = client_id(&mut parameters)?;
     let device_code = take(&mut parameters, "device_code", "device_code is missing")?;
-    auth.device_login().end(&client_id, &device_code, &client).await?;
+    auth.device_login().poll(client_id, device_code).proved_in(&parts)?.end(&client).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -311,6 +331,7 @@ async fn metadata(State(auth): State<Portcullis>) -> Response {
         "grant_types_supported": [GRANT_TYPE],
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": ["none"],
+        "dpop_signing_alg_values_supported": ALGORITHMS,
     }))
 }
 

@@ -8,14 +8,16 @@ use super::code::{DeviceCode, Keys, UserCode};
 use super::entity::Model;
 use super::error::DeviceTokenError;
 use super::state::DeviceRequestState;
-use super::{phrase, scope, store};
+use super::{key, phrase, scope, store};
 use crate::account::LoginId;
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::event::{Event, EventKind};
 use crate::base::id::{DeviceRequestId, LineageId};
+use crate::base::jwk_thumbprint::JwkThumbprint;
 use crate::base::transaction::{Db, Fault, is_unique_violation, transaction};
 use crate::config::DeviceClient;
+use crate::dpop::{self, DpopRefusal, ProvedKey};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
@@ -44,6 +46,8 @@ pub struct StartDeviceLogin<'a> {
     device_name: Option<String>,
     message: Option<String>,
     lineage: Option<LineageId>,
+    key: Option<JwkThumbprint>,
+    proved: Option<ProvedKey>,
     #[cfg(feature = "test-util")]
     codes: Vec<String>,
 }
@@ -72,6 +76,8 @@ impl<'a> StartDeviceLogin<'a> {
             device_name: None,
             message: None,
             lineage: None,
+            key: None,
+            proved: None,
             #[cfg(feature = "test-util")]
             codes: Vec::new(),
         }
@@ -113,6 +119,21 @@ impl<'a> StartDeviceLogin<'a> {
         Ok(self)
     }
 
+    /// Names the [key](crate::dpop) of the device. Its code is then good only with this key.
+    pub fn dpop_jkt(mut self, key: JwkThumbprint) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Takes the [key](crate::dpop) that a request proves, if it proves one. The mounted route does this.
+    ///
+    /// # Errors
+    /// [`DeviceTokenError::Dpop`]
+    pub fn proved_in(mut self, parts: &http::request::Parts) -> Result<Self, DeviceTokenError> {
+        self.proved = key::proved_in(self.auth, parts)?;
+        Ok(self)
+    }
+
     /// Draws these codes before others, for a test.
     #[cfg(feature = "test-util")]
     pub fn drawing(mut self, codes: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -124,13 +145,15 @@ impl<'a> StartDeviceLogin<'a> {
     ///
     /// # Errors
     /// [`DeviceTokenError::InvalidClient`]; [`DeviceTokenError::InvalidScope`];
-    /// [`DeviceTokenError::InvalidRequest`]; [`DeviceTokenError::RateLimited`]; an outage.
+    /// [`DeviceTokenError::InvalidRequest`]; [`DeviceTokenError::Dpop`]; [`DeviceTokenError::RateLimited`]; an
+    /// outage.
     pub async fn begin(self, client: &ClientInfo) -> Result<StartedDeviceLogin, DeviceTokenError> {
         let context = self.auth.context();
         let config = &context.config.device_login;
         let asking = client_of(context, &self.client_id).ok_or(DeviceTokenError::InvalidClient)?;
         let wanted = self.wanted(asking)?;
         self.check_claims()?;
+        let bound_to = self.bound_to()?.map(|key| key.to_string());
         if let Some(quota) = config.starts_per_source {
             self.auth.rate_limits().source(STARTS, client.address(), quota).await?;
         }
@@ -174,10 +197,12 @@ impl<'a> StartDeviceLogin<'a> {
                 session_id: None,
                 redeemed_at: None,
                 ended_at: None,
+                bound_to: bound_to.clone(),
             };
             let event = Event::new(EventKind::DeviceLoginRequested, now).from_client(client);
             let event = event.detail(asking.id.clone());
             let made = transaction!(self.db, |txn| {
+                key::spend(self.auth, txn, self.proved.as_ref()).await?;
                 store::insert(txn, row.clone()).await?;
                 audit_log::record(txn, &event).await?;
                 Ok::<_, DeviceTokenError>(())
@@ -222,6 +247,15 @@ impl<'a> StartDeviceLogin<'a> {
             return Err(DeviceTokenError::InvalidScope);
         }
         Ok(Some(scope::write(&wanted)))
+    }
+
+    fn bound_to(&self) -> Result<Option<JwkThumbprint>, DeviceTokenError> {
+        match (self.key, self.proved.map(|proved| proved.key)) {
+            (Some(named), Some(proved)) if named != proved => {
+                Err(key::refused(self.auth, dpop::refused(DpopRefusal::WrongKey)))
+            }
+            (named, proved) => Ok(proved.or(named)),
+        }
     }
 
     fn check_claims(&self) -> Result<(), DeviceTokenError> {

@@ -12,6 +12,7 @@ use super::state::DeviceRequestState as State;
 use crate::base::clock::Timestamp;
 use crate::base::column::without_index;
 use crate::base::id::{AccountId, DeviceRequestId, LineageId, SessionId};
+use crate::base::jwk_thumbprint::JwkThumbprint;
 
 pub(super) async fn insert<C: ConnectionTrait>(db: &C, row: Model) -> Result<(), DbErr> {
     Entity::insert(ActiveModel::from(row).reset_all()).exec_without_returning(db).await?;
@@ -114,14 +115,16 @@ pub(super) async fn refuse<C: ConnectionTrait>(
     Ok(decided(update, by).exec(db).await?.rows_affected > 0)
 }
 
-/// Uses up an approval. Returns false if it is not approved any more, or its time is over.
+/// Uses up an approval, and records the key to which its session is bound. Returns false if it is not approved any more, or its time is over.
 pub(super) async fn redeem<C: ConnectionTrait>(
     db: &C,
     id: DeviceRequestId,
+    key: Option<JwkThumbprint>,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
     let updated = moving(id, State::Approved, State::Redeemed)
         .col_expr(Column::RedeemedAt, Expr::value(Some(now)))
+        .col_expr(Column::BoundTo, Expr::value(key.map(|key| key.to_string())))
         .filter(is_in_time(now))
         .exec(db)
         .await?;

@@ -103,7 +103,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         let request_identity = RequestIdentity::of(&parts.extensions)?;
-        let caller = match request_identity.resolve().await? {
+        let caller = match request_identity.resolve_optional().await? {
             Resolved::Nobody(reason @ NotSignedIn::MultipleCredentials) => {
                 return Err(AuthError::NotSignedIn(*reason).into());
             }

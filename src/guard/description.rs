@@ -98,11 +98,12 @@ impl RouteBody {
 }
 
 /// A session at another stage is `wrong_stage`, whatever it is.
-const STAGE: [&str; 13] = [
+const STAGE: [&str; 15] = [
     "api_key_account_unusable",
     "api_key_expired",
     "api_key_revoked",
     "invalid_api_key",
+    "invalid_dpop_proof",
     "invalid_token",
     "multiple_credentials",
     "not_signed_in",
@@ -111,15 +112,17 @@ const STAGE: [&str; 13] = [
     "session_required",
     "session_suspicious",
     "token_expired",
+    "use_dpop_nonce",
     "wrong_stage",
 ];
 
-const NOT_SIGNED_IN: [&str; 15] = [
+const NOT_SIGNED_IN: [&str; 17] = [
     "api_key_account_unusable",
     "api_key_expired",
     "api_key_revoked",
     "enrolment_required",
     "invalid_api_key",
+    "invalid_dpop_proof",
     "invalid_token",
     "multiple_credentials",
     "not_signed_in",
@@ -130,6 +133,7 @@ const NOT_SIGNED_IN: [&str; 15] = [
     "session_required",
     "session_suspicious",
     "token_expired",
+    "use_dpop_nonce",
 ];
 
 impl fmt::Display for RouteCaller {

@@ -75,7 +75,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Rejection> {
         let request_identity = RequestIdentity::of(&parts.extensions)?;
-        Ok(match request_identity.resolve().await? {
+        Ok(match request_identity.resolve_optional().await? {
             Resolved::Full(identity) => Some(identity.clone().into()),
             Resolved::ApiKey(program) => Some(program.clone().into()),
             _ => None,
@@ -136,7 +136,7 @@ macro_rules! stage_extractors {
                 _: &S,
             ) -> Result<Option<Self>, Rejection> {
                 let request_identity = RequestIdentity::of(&parts.extensions)?;
-                Ok(match request_identity.resolve().await? {
+                Ok(match request_identity.resolve_optional().await? {
                     Resolved::$variant(session) => Some(session.clone()),
                     _ => None,
                 })

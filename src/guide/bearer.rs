@@ -52,7 +52,7 @@
 //! 2. Store the new token before you use it. Then forget the old one.
 //! 3. Let only one request renew at a time, and let the others wait for it.
 //!
-//! A lost answer does no harm: repeat the request with the old token. But if the old token is used
+//! A lost answer does no harm: repeat the request with the old token (and with a new proof, if it is bound to a key). But if the old token is used
 //! after the new one has been in use for a while, this looks like theft, and the session ends. So
 //! do not keep copies of tokens.
 //!
@@ -63,6 +63,8 @@
 //! |---|---|
 //! | 401 `token_expired` | renews the token once; if that is refused too, asks the user to sign in |
 //! | 401 `insufficient_user_authentication` | asks for one of the `factors`; for the password: `POST /auth/reauthenticate`, which answers with a new `token` |
+//! | 401 `use_dpop_nonce` | repeats the request at once, with a new proof and the nonce of the header `DPoP-Nonce` |
+//! | 401 `invalid_dpop_proof` | makes a new proof, once; if that is refused too, reports a fault |
 //! | 401 with any other code | asks the user to sign in; keeps the device token |
 //! | 503, or no answer | keeps the token and tries again later |
 //!
@@ -70,6 +72,10 @@
 //! Then the old one is no longer valid.
 //!
 //! # Storing tokens
+//!
+//! A thief can use a copy of a token. A program that signs in with [`device_login`](crate::device_login) can bind its token
+//! to a [key](crate::dpop); then a copy is useless. Such a program makes a new proof for each attempt, also after a lost
+//! answer or a 503.
 //!
 //! | platform | where |
 //! |---|---|

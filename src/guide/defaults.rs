@@ -259,14 +259,24 @@
 //! | `device_login.routes_at` | `/auth` | where the examples mount routes |
 //! | `device_login.lifetime` | 10 min, one to 30 | RFC 8628 leaves it open; long enough to find the phone, and to sign in there |
 //! | `device_login.interval` | 5 s, 1 to 60 | the default of RFC 8628 |
-//! | `device_login.redeem_within` | 2 min | a device polls every few seconds. A code that was approved must not wait for who finds it later |
+//! | `device_login.redeem_within` | 2 min | a device polls every few seconds. A code that was approved must not stay usable for somebody who finds it later |
 //! | `device_login.networks` | `Show` | a phone is often in the mobile network, so requiring the same network would refuse honest people. RFC 10027 (6.1.1) asks for a comparison |
 //! | `device_login.on_reuse` | `Refuse` | some programs ask once more after a crash. `MarkSuspicious` follows RFC 6749 (10.5): a code that is used twice was copied |
 //! | `device_login.starts_per_source` | 10 a minute | each start writes a row |
 //! | `device_login.wrong_codes` | 10 in ten minutes, for an account and for a source | a person mistypes twice. There are 25 000 000 000 codes |
+//! | `key_bound` of a client | off | programs that only know RFC 8628 prove no key. Turn it on for your own |
 //! | code of the person | eight of twenty consonants | RFC 8628 (6.1). No vowels, so that it is never a word. Not configurable |
 //! | code of the device | 256 random bits | nobody guesses it. Not configurable |
-//! | the token again | for 30 s | an answer can be lost. Not configurable |
+//! | the token again | for 30 s, or twice the interval if that is longer | an answer can be lost. Not configurable |
+//!
+//! # Tokens that are bound to a key
+//!
+//! | setting | default | reason |
+//! |---|---|---|
+//! | `dpop.require_nonce` | on | RFC 9449 (11.2): nobody can make proofs in advance, and clocks do not matter. It costs a client one more request now and then |
+//! | `dpop.lifetime` | 5 min, 10 s to 15 min | RFC 9449 (11.1) asks for seconds or minutes. Each use of a proof is a row for that long |
+//! | `dpop.origins` | none | most services have one address, `service.public_url` |
+//! | algorithms | ES256, and Ed25519 under its two names | what generic clients have. Not configurable |
 //!
 //! # Retention
 //!

@@ -26,6 +26,7 @@
 //! | links and codes; the longest is the link that objects to a recovery | 18 days (`account_recovery.delay` + `open_for` + `link_lifetime`) |
 //! | addresses that accounts have left | 30 days |
 //! | requests of [devices](crate::device_login) | half an hour |
+//! | nonces for proofs of [keys](crate::dpop); without it, a client must ask once more | 5 minutes (`dpop.lifetime`) |
 //! | known devices: without it, people who have not signed in since count as new on their device | 180 days (`attempts.device_lifetime`) |
 //! | [API keys](crate::api_key): a use moves a key to the new secret. One that is not used until the old secret is removed is lost. `old_secrets` counts them | until each key was used |
 //! | [trusted devices](crate::trusted_device): without it, the next sign-in asks for the second factor again. A use moves the device to the new secret | 30 days (`trusted_device.lifetime`) |

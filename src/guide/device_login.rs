@@ -24,12 +24,12 @@
 //! | a person is tired and approves what they did not start | rare: nothing is pushed to them, they must type a code | a recent factor; the code is compared | as above |
 //! | a code is guessed | one in 25 000 000 000 for each guess and open request | ten wrong codes in ten minutes for each account and each source | many sources together, at a few requests: still hopeless |
 //! | the code on the screen is read by another person | likely in a shop or an office | they can only approve it for *their* account. The device is then signed in as them, which the phrase and the name on the device show | a person uses a device that is signed in to another's account, and types secrets there |
-//! | the token of the device is stolen | depends on the device | the ceiling and the lifetime of the client; the list of sessions; a mail to the owner | until it is noticed, it does what the ceiling allows |
-//! | the device code is read in a log of the device | rare | a code is used once. A second use is refused, and can mark the session suspicious | who is faster than the device gets the token |
+//! | the token of the device is stolen | depends on the device | a [key](#keys), without which it is useless; the ceiling and the lifetime of the client; the list of sessions; a mail to the owner | without a key: until it is noticed, it does what the ceiling allows. With one: somebody who can run programs on the device can use the key |
+//! | the device code is read in a log of the device | rare | if the program named its [key](#keys) at the start, the code is useless without the key. A code is used once. A second use is refused, and can mark the session suspicious | without that, a thief who polls before the device gets the token |
 //! | another program uses the id of yours | easy: an id is no secret | the ceiling is small, and the page shows it | the name on the page says nothing about who asks |
 //!
 //! So decide for each client: how small the ceiling can be, how short the lifetime, and whether its users can
-//! type two digits. A client whose ceiling is `*` makes the first row of the table the takeover of an account.
+//! type two digits. If the ceiling is `*`, the first risk in the table means that a stranger takes over the account.
 //! Such a session still has no factor: changing the account needs one.
 //!
 //! The three words that both sides show help a person to find the right one of two requests. They do not stop
@@ -74,6 +74,31 @@
 //! and sends them as `confirmation` with a poll. Without them, or with wrong ones, an approved request answers
 //! `confirmation_required`. After three wrong ones, it is denied.
 //!
+//! # Keys
+//! A program that has a key pair can bind its session to it. Then a copy of the token is useless
+//! ([`dpop`](crate::dpop), RFC 9449). There are two ways:
+//!
+//! - It proves the key at the start, with the header `DPoP`, or names it there with `dpop_jkt`, the thumbprint of
+//!   the key. Then the code is useless without this key too. `dpop_jkt` at this route is an extension of ours;
+//!   RFC 9449 section 10 has it for another request. Do this in your own programs.
+//! - It proves the key only with its polls, as programs of others do that know RFC 9449. Then the token is bound,
+//!   and the code is not: a thief of the code can poll first, with a key of their own.
+//!
+//! The answer says `"token_type": "DPoP"`. With [`key_bound`](crate::config::DeviceClient::key_bound), a program
+//! without a key gets no token. Turn this on for your own programs, if they run where the key cannot be copied.
+//!
+//! ```text
+//! POST /auth/device/token                           DPoP: eyJ0eXAiOiJkcG9wK2p3dCIs…
+//! 400  {"error": "use_dpop_nonce"}                  DPoP-Nonce: AAABoMz…; send it again, with this nonce in the proof
+//! 200  {"access_token": "…", "token_type": "DPoP", "expires_in": 900, "session_id": "…"}
+//!
+//! GET /films                                        Authorization: DPoP eyJ…   DPoP: eyJ0eXAiOiJkcG9wK2p3dCIs…
+//! ```
+//!
+//! A refused proof changes nothing. One that is refused for its nonce does not count as a poll, so the program can repeat
+//! the poll at once.
+//!
+//! # How often a device asks
 //! Polls that wait write nothing. How often a device asks is counted in the memory of each node, so behind a load
 //! balancer a device can ask as many times more often as there are nodes.
 //!

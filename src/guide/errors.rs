@@ -11,7 +11,8 @@
 //! - A 5xx has no `detail`. The cause is in the log.
 //! - Every error answer has `Cache-Control: no-store`.
 //! - Every 401 has `WWW-Authenticate`: `Bearer` if bearer tokens are on, else `Cookie` with the name of the
-//!   session cookie.
+//!   session cookie. For a token that is bound to a [key](crate::dpop) it is
+//!   `DPoP algs="ES256 EdDSA Ed25519", error="…"`.
 //! - An answer has `Retry-After` if the client can succeed by waiting.
 //!
 //! The typed error stays in the response's extensions, as a [`Rejection`](crate::Rejection). So an outer
@@ -24,7 +25,7 @@
 //! | code | status | cause |
 //! |---|---|---|
 //! | `not_signed_in` | 401 | there is no credential, or only that of a visitor |
-//! | `invalid_token` | 401 | the token is forged, malformed or unknown |
+//! | `invalid_token` | 401 | the token is forged, malformed or unknown. Or it is bound to a [key](crate::dpop) and was not sent as `Authorization: DPoP`, or it is not bound and was |
 //! | `token_expired` | 401 | the token is too old, and this route cannot renew it; renew a bearer token with `POST /session/refresh` |
 //! | `session_expired` | 401 | the session was idle for too long or reached its maximum lifetime |
 //! | `session_ended` | 401 | the session was ended: by signing out, replacement, revocation or replay, or with its account |
@@ -38,6 +39,8 @@
 //! | `api_key_expired` | 401 | the time of the API key is over |
 //! | `api_key_revoked` | 401 | the API key was revoked, or replaced by a new one |
 //! | `api_key_account_unusable` | 401 | the account of the API key is disabled, closed or not verified |
+//! | `invalid_dpop_proof` | 401, or 400 for a device that asks for its token | the proof of the [key](crate::dpop) is missing, malformed, of another key, or was made for another request; the detail says which |
+//! | `use_dpop_nonce` | 401, or 400 for a device that asks for its token | the proof of the [key](crate::dpop) has no nonce of this service, or an old one. Send the request again with a new proof, with the nonce in the header `DPoP-Nonce` |
 //! | `multiple_credentials` | 400 | the request has two bearer tokens or API keys, one of them and a valid session cookie, or two valid session cookies. Two cookies are an error only on routes that need to know the user |
 //!
 //! ## ACR values
@@ -96,7 +99,15 @@
 //! | `action_proof_not_found` | 404 | the account has no open proof with this id |
 //! | `unknown_action` | 422 | no proof of this action is issued by the mounted route |
 //! | `invalid_action_proof` | 422 | a proof cannot have this resource, scope, text, permission or lifetime; the detail says which |
-//! | `authorization_pending` | 400 | nobody has decided about the [device](crate::device_login) yet; ask again later. These codes of a device are in the member `error`, see below |
+//!
+//! # Device login
+//!
+//! The routes of devices (`/device`, `/device/token`, `/device/end`) answer as RFC 6749 says, because programs of
+//! others read them: `{"error": "slow_down", "error_description": ".."}`. Their codes are the same.
+//!
+//! | code | status | cause |
+//! |---|---|---|
+//! | `authorization_pending` | 400 | nobody has decided about the [device](crate::device_login) yet; ask again later |
 //! | `slow_down` | 400 | the device asks too often; it must wait five seconds longer from now on |
 //! | `access_denied` | 400 | the request of the device was denied, or its approval does not count any more |
 //! | `expired_token` | 400 | the time of the request of the device is over |
@@ -171,9 +182,6 @@
 //! {"code": "invalid_fields", "status": 422, "errors": {"password": [
 //!     {"code": "too_short", "params": {"min": 15}, "message": "must have at least 15 characters"}]}}
 //! ```
-//!
-//! The routes of devices (`/device`, `/device/token`, `/device/end`) answer as RFC 6749 says, because programs of
-//! others read them: `{"error": "slow_down", "error_description": ".."}`. Their codes are the same.
 //!
 //! `code` and `params` are stable, so that a page can show the reason in any language. `message` is in English
 //! and may change. An entry of `errors` is an [`InvalidField`](crate::InvalidField) in Rust. A hook or handler of

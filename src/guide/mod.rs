@@ -18,6 +18,7 @@
 //! | let mobile apps sign in, or use bearer tokens | [`bearer`] |
 //! | let people consent to one action, such as a payment, that then happens once | [`action_proof`](crate::action_proof) |
 //! | let people sign in a television, a command-line program or an agent from their phone | [`device_login`] |
+//! | make a copy of a device's token useless | [`dpop`](crate::dpop) |
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
 //! | check a factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |

@@ -14,7 +14,7 @@
 //! | recoveries by administrators: reason, new address, times | `auth_account_recovery` | 180 days after the time for it, or until the account is erased |
 //! | [API keys](crate::api_key): name, scopes, times, the network of the last use; a digest of the key | `auth_api_key` | 30 days after the key ended |
 //! | [trusted devices](crate::trusted_device): network address, browser, times; a digest of the token | `auth_trusted_device` | until the trust ends, 30 days; one that ended earlier may stay as long |
-//! | sessions: network address, browser, times | `auth_session` | 7 days after their end |
+//! | sessions: network address, browser, times, the thumbprint of a [key](crate::dpop) | `auth_session` | 7 days after their end |
 //! | requests of [devices](crate::device_login): network address, browser, what the device says about itself, times; digests of the codes and of a name that it asks for | `auth_device_request` | 24 hours after the time to decide |
 //! | what your application stores with a session | `auth_session_data` | as long as the session |
 //! | roles, groups, permissions, levels | `auth_account_role`, `auth_account_group`, `auth_account_permission`, `auth_membership` | until they are revoked, or the account is erased |

@@ -41,7 +41,7 @@
 //! | all | `rate_limited`, `overloaded`, `unavailable`, `internal_error` |
 //! | all except `GET` | `cross_site_request` |
 //! | those with a body | `invalid_body`, `body_too_large`, `unsupported_media_type` |
-//! | those for accounts that are signed in | `not_signed_in`, `invalid_token`, `token_expired`, `session_ended`, `session_expired`, `session_suspicious`, `second_factor_required`, `password_change_required`, `enrolment_required`, `multiple_credentials`; with an [API key](crate::api_key) `session_required`, or `invalid_api_key`, `api_key_expired`, `api_key_revoked`, `api_key_account_unusable` |
+//! | those for accounts that are signed in | `not_signed_in`, `invalid_token`, `token_expired`, `session_ended`, `session_expired`, `session_suspicious`, `second_factor_required`, `password_change_required`, `enrolment_required`, `multiple_credentials`; with an [API key](crate::api_key) `session_required`, or `invalid_api_key`, `api_key_expired`, `api_key_revoked`, `api_key_account_unusable`; with a token that is [bound to a key](crate::dpop) `invalid_dpop_proof`, `use_dpop_nonce` |
 //! | those for a sign-in at one stage alone | the same without the three codes that name a stage; `wrong_stage` |
 //! | those for owners | `limited_session` |
 //!

@@ -28,7 +28,7 @@
 //!
 //! | target | level | what |
 //! |---|---|---|
-//! | `portcullis::event` | info | one line for each event, after its commit: `event`, `account`, `session`, `address`, `succeeded`, `detail`. Also denials (`authz_fail`, with `rule`) |
+//! | `portcullis::event` | info | one line for each event, after its commit: `event`, `account`, `session`, `address`, `succeeded`, `detail`. Also denials (`authz_fail`, with `rule`), and refused API keys and proofs of keys (`api_key_refused`, `dpop_proof_refused`, with `reason`) |
 //! | `portcullis::event::uncommitted` | info | the same, in a transaction of yours whose end portcullis does not see; open it with [`auth.begin()`](crate::Portcullis::begin) to avoid this |
 //! | `portcullis` | error, warn | something failed or is set up wrong; each text is explained on the page [`operating`](super::operating) |
 //! | `portcullis` | debug | why a request was denied, rotations |
@@ -38,7 +38,7 @@
 //! `tower_http::trace::TraceLayer`, outside of `auth.layer()`.
 //!
 //! To find everything about one account, search for lines with `event` whose `account` is its id.
-//! The same lines are in the table `auth_event`, without rotations and denials; see
+//! The same lines are in the table `auth_event`, without rotations, denials, and refused API keys and proofs; see
 //! [`audit_log`](crate::audit_log).
 //!
 //! # Counters
@@ -50,6 +50,7 @@
 //! |---|---|
 //! | `session_rotated` | tokens that were replaced |
 //! | `api_key_refused` | well-formed API keys that were refused: unknown, revoked, expired. One that was given up and is still used may have leaked |
+//! | `dpop_proof_refused` | proofs of [keys](crate::dpop) that were refused, except for their nonce, and bound tokens that were sent as `Bearer`. A token that is used without its key may have been copied |
 //! | `authz_fail` | requirements that were not met |
 //! | `hash_queue_full` | sign-ins refused with 503, because too many passwords waited to be hashed |
 //! | `attempts_overloaded` | attempts refused with 503, because they waited too long for other attempts with the same name |
@@ -63,6 +64,7 @@
 //! |---|---|---|
 //! | `authn_login_fail` against `authn_login_success` | three times the usual share in ten minutes | guessing, or a broken client |
 //! | `authn_spraying_suspected`, `session_theft_suspected` | any | see [`operating`](super::operating#events-to-watch) |
+//! | `api_key_refused`, `dpop_proof_refused` | more than usual | a key or a token may have been copied, or a program is set up wrong. For the second, see [`dpop`](crate::dpop#if-proofs-are-refused) |
 //! | `administrator_bootstrapped`, `backup_restored` | any that you did not do | someone else has access |
 //! | `authz_granted`, `permission_granted` for roles of administrators | any | a new administrator |
 //! | `message_failed` | more than usual | people wait for links |
@@ -96,7 +98,7 @@
 //!
 //! Other libraries may log such data. Turn the statement log of the database off
 //! (`sqlx_logging(false)`, `record_stmt_in_spans(false)`), and do not log the headers `Cookie`,
-//! `Set-Cookie` and `Authorization`. [`ConsoleNotifier`](crate::message::ConsoleNotifier) prints
+//! `Set-Cookie`, `Authorization`, `DPoP`, those that begin with `Portcullis-`, and the one of `api_key.header`. [`ConsoleNotifier`](crate::message::ConsoleNotifier) prints
 //! whole mails with their links: use it only on your own machine.
 //!
 //! The client address is personal data. If your rules require it, shorten it in your log pipeline.

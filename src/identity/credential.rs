@@ -14,6 +14,7 @@ use crate::base::clock::Timestamp;
 use crate::base::jwt::{Claims, MAX_TOKEN_BYTES, TokenType};
 use crate::base::public_url::PathPrefix;
 use crate::context::Context;
+use crate::dpop::ShownProof;
 use crate::handle::Portcullis;
 use crate::session::cookie::{Found as FoundCookie, Pair, SessionCookie};
 use crate::session::device::Devices;
@@ -40,7 +41,17 @@ pub(crate) enum Credential {
 pub(crate) enum InHeader {
     /// The token of a session. The value is the whole header.
     Bearer(HeaderValue),
+    /// The token of a session that is bound to a key, with the proof of the key. Boxed, because it is rare.
+    Bound(Box<BoundToken>),
     ApiKey(ShownKey),
+}
+
+/// A token in `Authorization: DPoP`.
+#[derive(Debug)]
+pub(crate) struct BoundToken {
+    /// The whole header.
+    pub(crate) value: HeaderValue,
+    pub(crate) proof: ShownProof,
 }
 
 /// The header that has an API key.
@@ -82,6 +93,14 @@ impl Credential {
             }
             _ => false,
         }
+    }
+
+    /// True if a token was sent as one that is bound to a key.
+    pub(crate) fn is_bound(&self) -> bool {
+        matches!(
+            self,
+            Self::Header(InHeader::Bound(_)) | Self::Many { header: Some(InHeader::Bound(_)), .. }
+        )
     }
 
     /// Returns the API key, if it is the only credential.
@@ -161,12 +180,19 @@ pub(crate) fn verified_cookies<'a>(
 /// Returns the credential of portcullis that a request carries. An `Authorization` header that is
 /// neither a bearer token nor an API key of portcullis is ignored, because it belongs to the application.
 pub(crate) fn credential(
-    context: &Context,
+    auth: &Portcullis,
     cookie: &SessionCookie,
+    method: &Method,
+    uri: &Uri,
     headers: &HeaderMap,
+    extensions: &http::Extensions,
 ) -> Credential {
     let cookie = cookie.find(headers);
-    let mut shown = in_headers(context, headers);
+    let proof = || {
+        let uri = uri_before_routers(uri, extensions);
+        ShownProof::of(method, uri, prefix_of(auth, headers, extensions), headers)
+    };
+    let mut shown = in_headers(auth.context(), headers, &proof);
     let header = shown.next();
     if header.is_some() && shown.next().is_some() {
         return Credential::Several;
@@ -184,12 +210,18 @@ pub(crate) fn credential(
 fn in_headers<'a>(
     context: &'a Context,
     headers: &'a HeaderMap,
+    proof: &'a dyn Fn() -> ShownProof,
 ) -> impl Iterator<Item = InHeader> + 'a {
     let (config, bearer) = (&context.config.api_key, context.config.service.bearer);
     let prefix = config.prefix.as_deref();
     let authorization =
         if bearer || prefix.is_some() { Some(headers.get_all(AUTHORIZATION).iter()) } else { None };
     let authorization = authorization.into_iter().flatten().filter_map(move |value| {
+        if let Some(token) = bound_token(value) {
+            let ours = bearer && context.jwt.is_ours(token);
+            let bound = || BoundToken { value: value.clone(), proof: proof() };
+            return ours.then(|| InHeader::Bound(Box::new(bound())));
+        }
         let token = bearer_token(value)?;
         if prefix.is_some_and(|prefix| looks_like_one(prefix, token)) {
             let value = value.clone();
@@ -242,9 +274,26 @@ pub(crate) fn handshake(
 
 /// Returns the token of a `Bearer` header. The scheme is case-insensitive (RFC 9110 section 11.1).
 pub(crate) fn bearer_token(header: &HeaderValue) -> Option<&[u8]> {
-    let bytes = header.as_bytes();
-    let (scheme, rest) = bytes.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+    after_scheme(header, b"bearer ")
+}
+
+/// Returns the token of a `DPoP` header (RFC 9449 section 7.1).
+pub(crate) fn bound_token(header: &HeaderValue) -> Option<&[u8]> {
+    after_scheme(header, b"dpop ")
+}
+
+fn after_scheme<'a>(header: &'a HeaderValue, wanted: &[u8]) -> Option<&'a [u8]> {
+    let (scheme, rest) = header.as_bytes().split_at_checked(wanted.len())?;
+    scheme.eq_ignore_ascii_case(wanted).then(|| rest.trim_ascii())
+}
+
+/// Returns the URI of a request before a router removed the beginning of its path.
+pub(crate) fn uri_before_routers<'a>(uri: &'a Uri, extensions: &'a http::Extensions) -> &'a Uri {
+    #[cfg(feature = "routes")]
+    let uri = extensions.get::<axum::extract::OriginalUri>().map_or(uri, |original| &original.0);
+    #[cfg(not(feature = "routes"))]
+    let _ = extensions;
+    uri
 }
 
 /// The address of the connection. The server adds it as an extension.

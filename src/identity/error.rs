@@ -1,14 +1,16 @@
 //! Why a request is refused.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
 use crate::api_key::ApiKeyRefusal;
 use crate::base::factor::Factor;
-use crate::base::problem::{Problem, Refusal, step_up_challenge, step_up_members};
+use crate::base::problem::{Problem, Refusal, dpop_challenge, step_up_challenge, step_up_members};
 use crate::base::same_origin::CrossSite;
 use crate::base::transaction::Fault;
+use crate::dpop::{ALGORITHMS, DpopRefusal};
 use crate::hook::from_hooked;
 use crate::identity::step_up::StepUp;
 use crate::rate_limit::RateLimited;
@@ -38,6 +40,8 @@ pub enum NotSignedIn {
     MultipleCredentials,
     /// The API key is refused.
     ApiKey(ApiKeyRefusal),
+    /// The token is bound to a key, and the proof of the key is refused.
+    Dpop(DpopRefusal),
 }
 
 /// Why a request is refused.
@@ -45,7 +49,7 @@ pub enum NotSignedIn {
 #[non_exhaustive]
 pub enum AuthError {
     /// 401: the user must sign in, or sign in again.
-    #[error("{}", detail(*.0))]
+    #[error("{}", detail(.0))]
     NotSignedIn(NotSignedIn),
     /// 401: the session is valid, but not of the stage that this handler takes.
     #[error("this route needs {0}")]
@@ -143,8 +147,8 @@ fn step_up_detail(needed: &StepUp) -> String {
     }
 }
 
-fn detail(reason: NotSignedIn) -> &'static str {
-    match reason {
+fn detail(reason: &NotSignedIn) -> Cow<'static, str> {
+    Cow::Borrowed(match *reason {
         NotSignedIn::NoCredential | NotSignedIn::Anonymous => "sign in first",
         NotSignedIn::InvalidToken => "the session token is not valid; sign in again",
         NotSignedIn::TokenExpired => "the token has expired; renew it or sign in again",
@@ -164,7 +168,8 @@ fn detail(reason: NotSignedIn) -> &'static str {
         NotSignedIn::ApiKey(ApiKeyRefusal::Account) => {
             "the account of this API key cannot be used at present"
         }
-    }
+        NotSignedIn::Dpop(refusal) => return Cow::Owned(refusal.to_string()),
+    })
 }
 
 impl Problem for AuthError {
@@ -206,6 +211,7 @@ impl Problem for AuthError {
                 NotSignedIn::ApiKey(ApiKeyRefusal::Expired) => "api_key_expired",
                 NotSignedIn::ApiKey(ApiKeyRefusal::Revoked) => "api_key_revoked",
                 NotSignedIn::ApiKey(ApiKeyRefusal::Account) => "api_key_account_unusable",
+                NotSignedIn::Dpop(refusal) => refusal.code(),
             },
             Self::WrongStage(_) => "wrong_stage",
             Self::StepUp(_) => "insufficient_user_authentication",
@@ -254,6 +260,9 @@ impl Problem for AuthError {
             Self::NotSignedIn(NotSignedIn::MultipleCredentials) => None,
             Self::NotSignedIn(NotSignedIn::NoCredential | NotSignedIn::Anonymous)
             | Self::WrongStage(_) => Some("Bearer".to_owned()),
+            Self::NotSignedIn(NotSignedIn::Dpop(refusal)) => {
+                Some(dpop_challenge(&format!(" error=\"{}\"", refusal.code()), &ALGORITHMS))
+            }
             Self::NotSignedIn(_) => Some("Bearer error=\"invalid_token\"".to_owned()),
             Self::StepUp(needed) => Some(step_up_challenge(&needed.factors, needed.max_age)),
             _ => None,

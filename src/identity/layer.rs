@@ -12,7 +12,8 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::base::problem::challenge_by_cookie;
+use crate::base::problem::{challenge_by_cookie, challenge_by_key};
+use crate::dpop::{ALGORITHMS, NONCE_HEADER};
 use crate::handle::Portcullis;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolver::Resolver;
@@ -124,7 +125,13 @@ where
         if !told && response.status() == StatusCode::UNAUTHORIZED {
             challenge_by_cookie(&mut response, &config.cookie_name());
         }
+        if request_identity.shows_bound_token() && response.status() == StatusCode::UNAUTHORIZED {
+            challenge_by_key(&mut response, &ALGORITHMS);
+        }
         let headers = response.headers_mut();
+        if let Some(nonce) = request_identity.next_nonce() {
+            headers.insert(NONCE_HEADER, nonce);
+        }
         if request_identity.resolved().is_some() {
             // The answer depends on the user, so a cache must not give it to someone else.
             vary(headers, "cookie, authorization");

@@ -129,7 +129,9 @@ impl Portcullis {
     /// 403 `cross_site_request` if another site sent the request.
     pub fn check_same_origin(&self, parts: &http::request::Parts) -> Result<(), Rejection> {
         let resolver = self.per_instance::<Resolver>();
-        let credential = credential::credential(self.context(), &resolver.cookie, &parts.headers);
+        let http::request::Parts { method, uri, headers, extensions, .. } = parts;
+        let credential =
+            credential::credential(self, &resolver.cookie, method, uri, headers, extensions);
         if credential.is_only_a_token(self.context()) {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! The lazy handle of a request. It finds out who sent the request when it is first asked, and only
 //! once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::EventKind;
 use crate::base::same_origin::{CrossSite, Facts, SameOrigin};
 use crate::config::Binding;
+use crate::dpop::{DpopRefusal, refused};
 use crate::handle::Portcullis;
 use crate::identity::credential::{Credential, Source, credential, handshake};
 use crate::identity::enrolment;
@@ -28,7 +29,7 @@ use crate::identity::store::Found;
 #[cfg(feature = "routes")]
 use crate::rate_limit::{self, RateLimited};
 use crate::session::cookie::{CookieAction, SessionCookie};
-use crate::session::issue::{cookie_age, mint};
+use crate::session::issue::{Minting, cookie_age};
 use crate::session::judge::{Ended, Generation, SessionState};
 use crate::session::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session, Stage,
@@ -36,6 +37,7 @@ use crate::session::{
 };
 
 mod api_key;
+mod bound;
 mod token;
 mod turn;
 mod visitor;
@@ -64,6 +66,10 @@ pub(crate) struct RequestIdentity {
     asked_how: AtomicBool,
     /// True if a guard of this request accepts API keys.
     api_keys: AtomicBool,
+    /// True if the answer brings a nonce for the next proof of the client's key.
+    brings_nonce: AtomicBool,
+    /// What this request has done with the proof of its key.
+    spending: AtomicU8,
     /// The status that accepts the handshake, if the request is a WebSocket handshake.
     handshake: Option<StatusCode>,
     /// When the layer received the request. The replay check and the rotation use this time. All
@@ -128,7 +134,7 @@ impl RequestIdentity {
         extensions: &http::Extensions,
     ) -> Self {
         let context = auth.context();
-        let credential = credential(context, &resolver.cookie, headers);
+        let credential = credential(auth, &resolver.cookie, method, uri, headers, extensions);
         let mut request_identity = Self {
             auth: auth.clone(),
             resolver: Arc::clone(resolver),
@@ -138,6 +144,8 @@ impl RequestIdentity {
             private: AtomicBool::new(false),
             asked_how: AtomicBool::new(false),
             api_keys: AtomicBool::new(false),
+            brings_nonce: AtomicBool::new(false),
+            spending: AtomicU8::new(0),
             handshake: None,
             arrived_at: context.now(),
             source: Source::Direct { peer: None, user_agent: None },
@@ -226,7 +234,7 @@ impl RequestIdentity {
     /// Returns the full identity of the request, if there is one. An outage and a request from
     /// another site stay errors, because they do not mean that nobody is signed in.
     pub(crate) async fn optional(&self) -> Result<Option<Identity>, AuthError> {
-        match self.resolve().await? {
+        match self.resolve_optional().await? {
             Resolved::Full(identity) => Ok(Some(identity.clone())),
             _ => Ok(None),
         }
@@ -333,6 +341,15 @@ impl RequestIdentity {
         Ok(resolved)
     }
 
+    /// The same, for a handler that serves strangers too. A client whose proof of a key was refused is none: it
+    /// must learn that it has to send another one.
+    pub(crate) async fn resolve_optional(&self) -> Result<&Resolved, AuthError> {
+        match self.resolve().await? {
+            Resolved::Nobody(reason @ NotSignedIn::Dpop(_)) => Err(AuthError::NotSignedIn(*reason)),
+            found => Ok(found),
+        }
+    }
+
     /// Notes that this is a request to a mounted route. It then counts for the rate limit of its
     /// account.
     #[cfg(feature = "routes")]
@@ -390,7 +407,15 @@ impl RequestIdentity {
         if token.transport == Transport::Cookie {
             self.put(NextCookie::Token(next));
         }
-        let minted = mint(context, Stage::Full, next.sid, generation, now, next.end, next.idle);
+        let minting = Minting {
+            stage: Stage::Full,
+            sid: next.sid,
+            generation,
+            end: next.end,
+            idle: next.idle,
+            bound_to: session.state.bound_to,
+        };
+        let minted = minting.sign(context, now);
         Ok((session, minted))
     }
 
@@ -418,7 +443,10 @@ impl RequestIdentity {
             NextCookie::Token(next) => next,
             NextCookie::Visitor(action) => return Some(action),
         };
-        let minted = mint(context, Stage::Full, sid, generation, now, end, idle);
+        // No cookie is bound to a key.
+        let stage = Stage::Full;
+        let minting = Minting { stage, sid, generation, end, idle, bound_to: None };
+        let minted = minting.sign(context, now);
         let age = persistent.then(|| cookie_age(context, Stage::Full, now, end));
         Some(self.resolver.cookie.rotate(&minted.token, age))
     }
@@ -447,7 +475,7 @@ impl RequestIdentity {
     /// everything that gives rights.
     async fn judge(&self, token: Token, purpose: Use, now: Timestamp) -> Result<Judged, AuthError> {
         let context = self.auth.context();
-        let Token { token_type, claims, transport } = token;
+        let Token { token_type, claims, transport, proved } = token;
         let mut lost_a_race = false;
         loop {
             let Some(found) = self.resolver.find(context, &claims.sid).await? else {
@@ -456,7 +484,7 @@ impl RequestIdentity {
             let Found { mut state, account, authorization, grants } = found;
             // A token of one stage must never open a session of another stage: an unfinished
             // sign-in would otherwise become a full session.
-            if state.stage.token_type() != token_type {
+            if state.stage.token_type() != token_type || state.bound_to != claims.bound_to {
                 return Ok(Judged::nobody(NotSignedIn::InvalidToken));
             }
             let over = |reason| Ok(Judged::nobody(NotSignedIn::Ended(reason)));
@@ -472,6 +500,13 @@ impl RequestIdentity {
             {
                 self.note_newer_cookie(&state, now);
                 return over(Ended::Superseded);
+            }
+            // Before anything follows from the request. A thief who repeats a copied request must not even end
+            // the session.
+            if let Some(proved) = &proved
+                && !Box::pin(self.spend_proof(proved)).await?
+            {
+                return Ok(Judged::nobody(NotSignedIn::Dpop(refused(DpopRefusal::Replayed))));
             }
             let generation = state.generation(claims.generation, self.arrived_at);
             match generation {

@@ -45,9 +45,13 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                     "too_many_attempts",
                     "wrong_captcha",
                 ]),
-            row(Method::POST, "/logout", logout)
-                .answers(&[StatusCode::NO_CONTENT])
-                .refuses(&["multiple_credentials", "session_required"]),
+            row(Method::POST, "/logout", logout).answers(&[StatusCode::NO_CONTENT]).refuses(&[
+                "invalid_dpop_proof",
+                "invalid_token",
+                "multiple_credentials",
+                "session_required",
+                "use_dpop_nonce",
+            ]),
             row(Method::POST, "/reauthenticate", reauthenticate)
                 .by(RouteCaller::SignedInOrStage(Stage::MustEnrol))
                 .takes(RouteBody::JsonOrForm)

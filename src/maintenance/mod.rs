@@ -32,6 +32,7 @@
 //! | recoveries by administrators | 180 days after the time for them | `account_recoveries` |
 //! | authenticators that never got their first code | an hour after they were started, or later if `totp.confirm_lifetime` is longer | `challenges` |
 //! | trusted devices | when their trust has ended | |
+//! | proofs of [keys](crate::dpop) | when they are too old to be accepted | |
 //! | counts of failures for captchas | when their window has passed | |
 //! | rates in the database | when their period has passed | |
 //! | messages that were sent or given up | after 24 hours | [`mail.keep`](crate::config::MailConfig::keep) |
@@ -66,7 +67,8 @@
 //! The rows that one source can cause in a minute are limited. Failed attempts, messages,
 //! registrations and visitors' sessions each have their own limit, no matter how many requests
 //! [`rate.per_source`](crate::config::RateConfig::per_source) allows. A request above a limit
-//! writes only one event, at most once a minute.
+//! writes only one event, at most once a minute. A client with a token that is bound to a [key](crate::dpop) writes a row
+//! with each request, which stays for some minutes.
 //!
 //! # Accounts that nobody proved
 //! If [`login.require_verified`](crate::config::LoginConfig::require_verified) is on, an account
@@ -130,6 +132,7 @@ use crate::base::transaction::{Db, Fault, transaction};
 use crate::captcha::store as captcha_store;
 use crate::context::Context;
 use crate::device_login::store as device_login_store;
+use crate::dpop::store as dpop_store;
 use crate::handle::Portcullis;
 use crate::new_device::{self, store as new_device_store};
 use crate::one_time::{LONGEST_COOL_DOWN, store as challenge_store};
@@ -218,6 +221,8 @@ pub struct MaintenanceReport {
     pub api_key_notices: u64,
     /// Requests of devices to be signed in.
     pub device_requests: u64,
+    /// Proofs of keys that were used.
+    pub dpop_proofs: u64,
 }
 
 impl MaintenanceReport {
@@ -226,7 +231,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 21] {
+    fn named(&self) -> [(&'static str, u64); 22] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -249,6 +254,7 @@ impl MaintenanceReport {
             ("api_keys", self.api_keys),
             ("api_key_notices", self.api_key_notices),
             ("device_requests", self.device_requests),
+            ("dpop_proofs", self.dpop_proofs),
         ]
     }
 }
@@ -491,6 +497,8 @@ impl Sweep<'_> {
         let before = now.minus(kept.device_requests);
         let requests = &mut report.device_requests;
         self.batches(&db, requests, || device_login_store::purge(&executor, before, BATCH)).await?;
+        let proofs = &mut report.dpop_proofs;
+        self.batches(&db, proofs, || dpop_store::purge(&executor, now, BATCH)).await?;
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;

@@ -242,6 +242,7 @@ pub(super) const PARTS: [Part; 19] = [
             ("end_reason", "end_reason", Text),
             ("suspicious_at", "suspicious_at", Time),
             ("approved_in", "approved_in", Id),
+            ("bound_to", "bound_to", Text),
         ],
     },
     Part {

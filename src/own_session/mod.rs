@@ -24,6 +24,7 @@
 //! - `POST /session/refresh`: renews the token.
 //! - `GET /sessions`: the newest 100. If there may be more, the answer has `next`; continue with
 //!   `GET /sessions?after=<next>`. The session of a [device](crate::device_login) has `approved_in`, the session that approved it.
+//!   If its token is [bound to a key](crate::dpop), it has `key_bound`.
 //! - `DELETE /sessions/{id}`: ends one session. A [trusted device](crate::trusted_device) stays trusted.
 //! - `DELETE /sessions`: ends all others; with `?scope=all` this one too, and all [API keys](crate::api_key). The device that asks
 //!   stays a [known one](crate::attempt#known-devices), by a cookie or for a bearer by

@@ -157,7 +157,7 @@ async fn refresh(
     });
     if session.transport() == Transport::Bearer {
         body["token"] = minted.token.into();
-        body["token_type"] = "Bearer".into();
+        body["token_type"] = session.token_scheme().into();
     }
     Ok(route::json(&body))
 }
@@ -201,6 +201,9 @@ async fn list(
             });
             if let Some(approved_in) = session.approved_in {
                 shown["approved_in"] = json!(approved_in);
+            }
+            if session.key_bound {
+                shown["key_bound"] = true.into();
             }
             shown
         })

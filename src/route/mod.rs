@@ -139,7 +139,7 @@ pub(crate) fn signed_in_with(
     }
     if let Some(token) = issued.token() {
         body["token"] = token.into();
-        body["token_type"] = "Bearer".into();
+        body["token_type"] = issued.token_scheme().into();
     }
     if let Some(device) = issued.device_token() {
         body["device_token"] = device.into();

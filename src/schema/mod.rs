@@ -20,9 +20,9 @@ use sea_orm::{ColumnTrait, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn
 use crate::base::transaction::{Db, Fault};
 use crate::handle::Portcullis;
 use crate::{
-    account, account_recovery, api_key, attempt, audit_log, captcha, device_login, new_device,
-    one_time, outbox, permission, rate_limit, recovery_code, session, session_data, totp,
-    trusted_device, upkeep,
+    account, account_recovery, api_key, attempt, audit_log, captcha, device_login, dpop,
+    new_device, one_time, outbox, permission, rate_limit, recovery_code, session, session_data,
+    totp, trusted_device, upkeep,
 };
 
 mod store;
@@ -152,6 +152,7 @@ pub fn tables() -> Vec<Table> {
         table::<recovery_code::entity::Entity>(),
         table::<account_recovery::entity::Entity>(),
         table::<device_login::entity::Entity>(),
+        table::<dpop::entity::Entity>(),
         table::<trusted_device::entity::Entity>(),
         table::<api_key::entity::Entity>(),
     ]

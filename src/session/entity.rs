@@ -47,6 +47,9 @@ pub struct Model {
     pub suspicious_at: Option<Timestamp>,
     /// The session that approved this one, if it is the session of a [device](crate::device_login).
     pub approved_in: Option<SessionId>,
+    /// The thumbprint of the [key](crate::dpop) to which the session is bound.
+    #[sea_orm(column_type = "String(StringLen::N(43))", nullable)]
+    pub bound_to: Option<String>,
 }
 
 // Written by hand: a digest identifies a row, so it must not appear in logs.

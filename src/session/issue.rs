@@ -17,7 +17,7 @@ use super::error::SessionError;
 use super::judge::{Ended, SessionState};
 use super::stage::Stage;
 use super::store;
-use super::transport::Transport;
+use super::transport::{Transport, scheme_of};
 use super::trusted::TrustedToken;
 use super::typed::{AnonymousSession, PendingSession};
 use crate::account::{Account, store as account_store};
@@ -28,6 +28,7 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::{AccountId, LineageId, SessionId};
+use crate::base::jwk_thumbprint::JwkThumbprint;
 use crate::base::jwt::Claims;
 use crate::base::secret::{random_array, random_version};
 use crate::base::transaction::{Db, OpenTransaction, Txn, transaction};
@@ -70,6 +71,8 @@ pub struct StartSession<'a> {
     lifetime: Option<Duration>,
     /// The session that approved it, and the secret part of its token.
     approved: Option<(SessionId, [u8; 16])>,
+    /// The key to which the session is bound.
+    bound_to: Option<JwkThumbprint>,
     event: EventKind,
     /// True if the full session that is replaced keeps its old rights for a short time.
     old_lingers: bool,
@@ -95,6 +98,7 @@ impl<'a> StartSession<'a> {
             until: None,
             lifetime: None,
             approved: None,
+            bound_to: None,
             event: EventKind::SessionStarted,
             old_lingers: false,
             continues_full: false,
@@ -133,6 +137,7 @@ impl<'a> StartSession<'a> {
         self.remember = old.persistent;
         self.transport = transport;
         self.ceiling.clone_from(&old.ceiling);
+        self.bound_to = old.bound_to;
         self.continues_full = old.stage == Stage::Full;
         if self.continues_full {
             self.until = Some(old.expires_at);
@@ -212,6 +217,12 @@ impl<'a> StartSession<'a> {
         self
     }
 
+    /// Binds the session to a key, if there is one.
+    pub(crate) fn bound_to(mut self, key: Option<JwkThumbprint>) -> Self {
+        self.bound_to = key;
+        self
+    }
+
     /// Starts the session inside a transaction of the caller. It exists after the commit.
     pub fn within(mut self, txn: impl Into<OpenTransaction<'a>>) -> Self {
         self.db = self.db.within(txn);
@@ -286,7 +297,15 @@ impl<'a> StartSession<'a> {
             }
             Ok::<_, SessionError>(())
         })?;
-        let minted = mint(context, self.stage, sid, 0, now, row.expires_at, None);
+        let minted = Minting {
+            stage: self.stage,
+            sid,
+            generation: 0,
+            end: row.expires_at,
+            idle: None,
+            bound_to: self.bound_to,
+        }
+        .sign(context, now);
         let cookie = SessionCookie::new(&context.config);
         let device = self.device(signs_in);
         let age = self.remember.then(|| cookie_age(context, self.stage, now, row.expires_at));
@@ -363,6 +382,7 @@ impl<'a> StartSession<'a> {
             end_reason: None,
             suspicious_at: None,
             approved_in: self.approved.map(|(session, _)| session),
+            bound_to: self.bound_to.map(|key| key.to_string()),
         }
     }
 
@@ -487,31 +507,39 @@ pub(crate) fn token_lifetime(context: &Context, idle: Option<Duration>) -> Durat
     idle.map_or(configured, |idle| configured.min(idle / 3).max(shortest))
 }
 
-/// Signs a token for a generation. A token of any other stage than a full session is valid as long
-/// as its row.
-pub(crate) fn mint(
-    context: &Context,
-    stage: Stage,
-    sid: [u8; 16],
-    generation: i64,
-    now: Timestamp,
-    end: Timestamp,
-    idle: Option<Duration>,
-) -> Minted {
-    let expires_at = match stage {
-        Stage::Full => end.min(now.plus(token_lifetime(context, idle))),
-        _ => end,
-    };
-    let claims = Claims {
-        sid,
-        generation,
-        issued_at: now.as_secs(),
-        // Rounded up, so that the token never expires before its row does.
-        expires_at: Timestamp::from_millis(expires_at.as_millis().saturating_add(999)).as_secs(),
-    };
-    Minted {
-        token: context.jwt.sign(stage.token_type(), &claims),
-        expires_in: expires_at.since(now),
+/// What a new token says.
+pub(crate) struct Minting {
+    pub(crate) stage: Stage,
+    pub(crate) sid: [u8; 16],
+    pub(crate) generation: i64,
+    /// The absolute end of the session.
+    pub(crate) end: Timestamp,
+    /// How long a role lets the session be idle, if a role limits that.
+    pub(crate) idle: Option<Duration>,
+    /// The key of the session.
+    pub(crate) bound_to: Option<JwkThumbprint>,
+}
+
+impl Minting {
+    /// Signs the token. A token of any other stage than a full session is valid as long as its row.
+    pub(crate) fn sign(self, context: &Context, now: Timestamp) -> Minted {
+        let expires_at = match self.stage {
+            Stage::Full => self.end.min(now.plus(token_lifetime(context, self.idle))),
+            _ => self.end,
+        };
+        let claims = Claims {
+            sid: self.sid,
+            generation: self.generation,
+            issued_at: now.as_secs(),
+            // Rounded up, so that the token never expires before its row does.
+            expires_at: Timestamp::from_millis(expires_at.as_millis().saturating_add(999))
+                .as_secs(),
+            bound_to: self.bound_to,
+        };
+        Minted {
+            token: context.jwt.sign(self.stage.token_type(), &claims),
+            expires_in: expires_at.since(now),
+        }
     }
 }
 
@@ -604,6 +632,12 @@ impl Issued {
     /// token is in the cookie, because scripts of a page must not see it.
     pub fn token(&self) -> Option<&str> {
         (self.transport == Transport::Bearer).then_some(&*self.token)
+    }
+
+    /// Returns the scheme with which the token is sent in `Authorization`: `Bearer`, or `DPoP` for one that is
+    /// [bound to a key](crate::dpop).
+    pub fn token_scheme(&self) -> &'static str {
+        scheme_of(self.state.as_ref().is_some_and(|state| state.bound_to.is_some()))
     }
 
     /// Returns the token of the device, for a client that stores its tokens itself. The client

@@ -25,6 +25,7 @@ use crate::base::client::{ClientInfo, browser_family, network};
 use crate::base::clock::Timestamp;
 use crate::base::factor::{Factor, PassedFactors};
 use crate::base::id::{AccountId, LineageId, SessionId};
+use crate::base::jwk_thumbprint::JwkThumbprint;
 use crate::session::stage::Stage;
 
 /// A session as its row describes it.
@@ -64,6 +65,8 @@ pub(crate) struct SessionState {
     /// The end of the time in which it keeps its old rights after a step-up replaced it.
     pub(crate) lingers_until: Option<Timestamp>,
     pub(crate) suspicious: bool,
+    /// The key without which its token is worth nothing.
+    pub(crate) bound_to: Option<JwkThumbprint>,
 }
 
 /// How long a session keeps its old rights after a step-up replaced it. This is enough for requests
@@ -366,6 +369,7 @@ mod tests {
             ended: None,
             lingers_until: None,
             suspicious: false,
+            bound_to: None,
         }
     }
 

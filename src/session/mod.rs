@@ -116,6 +116,7 @@ pub use method::SecondFactorMethod;
 pub(crate) use method::masked;
 pub use stage::Stage;
 pub use transport::Transport;
+pub(crate) use transport::scheme_of;
 pub use typed::{
     AnonymousSession, EnrolmentSession, PasswordChangeSession, PendingSession, Session,
 };
@@ -150,6 +151,8 @@ pub struct SessionSummary {
     /// The session that approved it, if it is the session of a [device](crate::device_login). It was approved
     /// shortly before it was started.
     pub approved_in: Option<SessionId>,
+    /// True if its token is [bound to a key](crate::dpop) of its client.
+    pub key_bound: bool,
 }
 
 /// Starts, lists and ends sessions. See the [module page](self).
@@ -313,6 +316,7 @@ impl<'a> Sessions<'a> {
                 user_agent: state.user_agent,
                 suspicious: state.suspicious,
                 approved_in,
+                key_bound: state.bound_to.is_some(),
             })
             .collect())
     }
@@ -522,20 +526,20 @@ pub struct SessionsEnded {
     pub device: KnownDevice,
 }
 
-/// The row has a stage that this version does not know.
+/// The row has a value that this version cannot read.
 #[derive(Debug)]
-pub(crate) struct UnknownStage;
+pub(crate) struct Unreadable;
 
 impl TryFrom<entity::Model> for SessionState {
-    type Error = UnknownStage;
+    type Error = Unreadable;
 
-    fn try_from(row: entity::Model) -> Result<Self, UnknownStage> {
+    fn try_from(row: entity::Model) -> Result<Self, Unreadable> {
         Ok(Self {
             id: row.id,
             lineage_id: row.lineage_id,
             account_id: row.account_id,
             account_epoch: row.account_epoch,
-            stage: Stage::from_number(row.stage).ok_or(UnknownStage)?,
+            stage: Stage::from_number(row.stage).ok_or(Unreadable)?,
             generation: row.generation,
             rotated_at: row.rotated_at,
             late_use_at: row.late_use_at,
@@ -554,6 +558,7 @@ impl TryFrom<entity::Model> for SessionState {
             ended: row.ended_at.map(|_| Ended::from_column(row.end_reason.as_deref())),
             lingers_until: lingers_until(row.ended_at, row.end_reason.as_deref()),
             suspicious: row.suspicious_at.is_some(),
+            bound_to: row.bound_to.map(|key| key.parse()).transpose().map_err(|_| Unreadable)?,
         })
     }
 }

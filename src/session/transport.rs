@@ -11,3 +11,8 @@ pub enum Transport {
     /// In the `Authorization` header. The client stores the token itself.
     Bearer,
 }
+
+/// Returns the scheme of a token, which is its `token_type` too (RFC 6749 section 7.1, RFC 9449 section 5).
+pub(crate) fn scheme_of(key_bound: bool) -> &'static str {
+    if key_bound { "DPoP" } else { "Bearer" }
+}

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::judge::SessionState;
-use super::transport::Transport;
+use super::transport::{Transport, scheme_of};
 use crate::account::Account;
 use crate::base::clock::Timestamp;
 use crate::base::factor::PassedFactors;
 use crate::base::id::{AccountId, LineageId, SessionId};
+use crate::base::jwk_thumbprint::JwkThumbprint;
 
 /// A full session: a user is signed in. As an extractor it rejects sessions in any other stage.
 #[derive(Debug, Clone)]
@@ -59,6 +60,17 @@ impl Session {
     /// Returns how its token is sent.
     pub fn transport(&self) -> Transport {
         self.transport
+    }
+
+    /// Returns the key to which the session is [bound](crate::dpop), if it is bound to one.
+    pub fn bound_to(&self) -> Option<JwkThumbprint> {
+        self.state.bound_to
+    }
+
+    /// Returns the scheme with which a token of it is sent in `Authorization`: `Bearer`, or `DPoP` for one that
+    /// is [bound to a key](crate::dpop).
+    pub fn token_scheme(&self) -> &'static str {
+        scheme_of(self.state.bound_to.is_some())
     }
 
     /// True if a step-up has replaced this session. It keeps its old rights for ten seconds, so

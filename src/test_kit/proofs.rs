@@ -52,9 +52,10 @@ pub(super) fn kinds() -> BTreeSet<String> {
         // It has no route here, so the application checks it.
         Factor::Passkey => None,
     });
-    // The codes of a device login, and what a person was shown of it.
-    let devices = ["device_code", "device_view", "user_code"].map(str::to_owned);
+    // The codes of a device login, and what a person was shown of it; keys of clients and of programs.
+    let programs =
+        ["device_code", "device_view", "user_code", "dpop+jwt", "api_key"].map(str::to_owned);
     let others =
-        ["app", "captcha", "page", "trusted_device"].map(str::to_owned).into_iter().chain(devices);
+        ["app", "captcha", "page", "trusted_device"].map(str::to_owned).into_iter().chain(programs);
     tokens.chain(outstanding).chain(factors).chain(others).collect()
 }

@@ -22,6 +22,7 @@ use crate::support::probe::{app, serve};
 use crate::support::{Browser, Probe};
 
 mod approval;
+mod outage;
 mod race;
 mod routes;
 mod states;
@@ -116,19 +117,19 @@ impl Device {
 }
 
 /// A person with a session that has a recent password.
-struct Person {
+pub(crate) struct Person {
     auth: Portcullis,
     owner: AccountOwner<Devices>,
     client: ClientInfo,
 }
 
 impl Person {
-    async fn of(auth: &Portcullis, account: &Account) -> Self {
+    pub(crate) async fn of(auth: &Portcullis, account: &Account) -> Self {
         let start = auth.sessions().start(account, &from(HOME)).factor(Factor::Password);
         Self::with(auth, &cookie_of(&start.await.expect("a session"))).await
     }
 
-    async fn with(auth: &Portcullis, cookie: &str) -> Self {
+    pub(crate) async fn with(auth: &Portcullis, cookie: &str) -> Self {
         let identity: Identity = extracted(auth, cookie).await;
         let owner = identity.owner().expect("it may decide");
         Self { auth: auth.clone(), owner, client: from(HOME) }
@@ -138,7 +139,7 @@ impl Person {
         self.auth.device_login().look(&self.owner, code, &self.client).await
     }
 
-    async fn view(&self, code: &str) -> String {
+    pub(crate) async fn view(&self, code: &str) -> String {
         self.look(code).await.expect("it is shown").view().unwrap_or_default().to_owned()
     }
 
@@ -156,7 +157,7 @@ impl Person {
         self.approve_seen(device.code(), &view, Some(to)).await
     }
 
-    async fn approve_seen(
+    pub(crate) async fn approve_seen(
         &self,
         code: &str,
         view: &str,
@@ -172,6 +173,17 @@ impl Person {
         let view = self.view(device.code()).await;
         self.auth.device_login().deny(&self.owner, device.code(), &view, &self.client).await
     }
+}
+
+/// The token of a device of this client that this account has signed in.
+pub(crate) async fn token_for(
+    auth: &Portcullis,
+    account: &Account,
+    client: &'static str,
+) -> String {
+    let (person, device) = (Person::of(auth, account).await, Device::start(auth, client).await);
+    person.approve(&device).await.expect("it is approved");
+    device.poll().await.expect("a token").token().to_owned()
 }
 
 /// The code of a refusal.

@@ -12,16 +12,20 @@ use portcullis::account_recovery::{NewRecovery, RecoveryActor};
 use portcullis::action_proof::VerifiedProof;
 use portcullis::config::DeviceNetworks;
 use portcullis::guard::RouteBody;
+use portcullis::own_api_key::NewApiKey;
 use portcullis::page::LinkToken;
 use portcullis::rate_limit::Quota;
 use portcullis::{
-    AccountId, ClientInfo, EnrolmentSession, Identity, Message, MessageKind, Portcullis, Stage,
+    AccountId, ApiKeyIdentity, ClientInfo, EnrolmentSession, Identity, Message, MessageKind,
+    Portcullis, Stage,
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::captcha::{easy, solved};
 use crate::challenge::bank;
+use crate::device_login::Person;
+use crate::dpop::{Bound, ClientKey};
 use crate::external_factor::{Card, card_pages};
 use crate::on_every_database;
 use crate::sent_code::{ask, prove_mailbox};
@@ -44,6 +48,7 @@ fn node(probe: &Probe) -> Portcullis {
         let builder = builder.captcha(easy()).text_messages(texts);
         builder.external_factor(Card::default()).configure(|config| {
             crate::device_login::clients(config);
+            config.api_key.prefix = Some("acme".to_owned());
             config.device_login.networks = DeviceNetworks::Off;
             config.device_login.wrong_codes = Quota::per_minute(100_000);
             config.trusted_device.enabled = true;
@@ -65,7 +70,9 @@ fn application(auth: &Portcullis) -> Router {
     let page = get(|link: LinkToken| async move {
         link.as_str().map(str::to_owned).ok_or(StatusCode::NOT_FOUND)
     });
+    let program = get(|program: ApiKeyIdentity| async move { program.key().name().to_owned() });
     let own = Router::new().route("/enrolling", enrolling).route("/page", page);
+    let own = own.route("/program", program);
     let consent = get(|proof: VerifiedProof| async move { proof.action().to_owned() });
     let consent = Router::new().route("/consent", consent);
     let own = own.merge(consent.route_layer(auth.require_action_proof("pay")));
@@ -88,6 +95,8 @@ struct World {
     /// A session of Bob, whose address is not verified.
     bob: Browser,
     proofs: BTreeMap<&'static str, String>,
+    /// A device with a session of Alice that is bound to its key.
+    bound: Bound,
     challenge: String,
     authenticator: String,
     /// The names and addresses of this world end with it.
@@ -283,6 +292,13 @@ impl World {
         let cookie = format!("{COOKIE}={}", alice.cookie.as_deref().expect("a cookie"));
         proofs.extend(crate::device_login::proofs(&probe.auth, &cookie).await);
 
+        let key = probe.auth.api_keys().issue(id, NewApiKey::new("robot")).await;
+        proofs.insert("api_key", key.expect("it is made").secret().to_owned());
+        let person = Person::with(&probe.auth, &cookie).await;
+        let bound = Bound::by(&probe.auth, &person, ClientKey::ed25519(7)).await;
+        proofs.insert("sess+jwt bound", bound.token.clone());
+        proofs.insert("dpop+jwt", bound.proof("GET", "/me"));
+
         proofs.insert("sess+jwt", alice.cookie.clone().expect("a cookie"));
         proofs.insert("mfa+jwt", waits.cookie.clone().expect("a cookie"));
         proofs.insert("dev+jwt", alice.device.clone().expect("a device"));
@@ -295,7 +311,7 @@ impl World {
         }
         proofs.insert("totp", code(probe, &seed));
         proofs.insert("totp unconfirmed", code(probe, &new_seed));
-        Self { alice, waits, asked, bob, proofs, challenge, authenticator, number }
+        Self { alice, waits, asked, bob, proofs, bound, challenge, authenticator, number }
     }
 
     /// Lets the card of this person ask for a cell, and returns the answer.
@@ -426,11 +442,21 @@ doors! {
     "code of a device in a path": ["user_code"], |w, p| {
         w.alice.request(Method::GET, &format!("/devices/device/{p}"))
     };
+    "bearer of a program": ["api_key"], |w, p| w.as_bearer("/program", p);
+    "bound token of a session": ["sess+jwt bound"], |w, p| {
+        let proof = w.bound.key.proof("GET", "/me", Some(p), &w.bound.nonce);
+        w.alice.raw(Method::GET, "/me").header("authorization", format!("DPoP {p}")).header("dpop", proof)
+    };
     // A use replaces the token, so the other door of this kind is not among these.
     "POST /login header of a trusted device": ["trusted_device"], |w, p| {
         w.trusting("portcullis-trusted-device", p.to_owned())
     };
     // Each of the rest ends something. Those that harm each other the least are neighbours.
+    // A proof of a key is good once.
+    "header of a proof of a key": ["dpop+jwt"], |w, p| {
+        let token = format!("DPoP {}", w.bound.token);
+        w.alice.raw(Method::GET, "/me").header("authorization", token).header("dpop", p)
+    };
     "POST /second-factor/verify totp": ["totp"], |w, p| verify(w, "totp", p);
     "POST /reauthenticate mailed_code": ["factor_code mailed again"], |w, p| {
         step_up(w, "mailed_code", p)
@@ -550,7 +576,7 @@ doors! {
 }
 
 /// The doors that end nothing which another one needs.
-const HARMLESS: usize = 23;
+const HARMLESS: usize = 25;
 
 /// A form of a program, without a session.
 fn form(world: &World, path: &str, body: String) -> RequestBuilder {
@@ -574,8 +600,11 @@ fn step_up(world: &World, method: &str, proof: &str) -> RequestBuilder {
 }
 
 /// Mounted routes with a body that take no proof. They ask for one, or change what a session may change.
-const WITHOUT_A_PROOF: [&str; 16] = [
+const WITHOUT_A_PROOF: [&str; 19] = [
     "POST /action-proofs",
+    "POST /api-keys",
+    "POST /api-keys/{id}/rotate",
+    "PUT /api-keys/{id}/scopes",
     "POST /captcha",
     "POST /device",
     "POST /email",
@@ -625,6 +654,8 @@ async fn stored(probe: &Probe, door: &Door) -> Vec<Vec<u8>> {
             // It is sealed, and nothing is stored.
             "device_view" => Vec::new(),
             "dev+jwt" | "mail+jwt" | "password" | "totp" | "page" => Vec::new(),
+            "api_key" => digests(probe, "auth_api_key", "").await,
+            "dpop+jwt" => digests(probe, "auth_dpop_proof", "").await,
             "proof+jwt" => digests(probe, "auth_challenge", "|action_proof|").await,
             _ => {
                 let found = digests(probe, "auth_challenge", &format!("|{kind}|")).await;
@@ -706,6 +737,7 @@ on_every_database! {
             .auth_routes("/auth", portcullis::account_recovery::routes(&probe.auth))
             .auth_routes("/auth", portcullis::action_proof::routes(&probe.auth, ["pay"]))
             .auth_routes("/auth", portcullis::device_login::routes(&probe.auth))
+            .auth_routes("/auth", portcullis::own_api_key::routes(&probe.auth))
             .auth_routes("/auth", portcullis::second_factor::routes(&probe.auth));
         let _mounted: Router = guarded.into_router();
         let routes = probe.auth.guarded_routes();

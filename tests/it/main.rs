@@ -25,6 +25,7 @@ mod contact;
 mod cookie;
 mod csrf;
 mod device_login;
+mod dpop;
 mod enrolment;
 mod every_door;
 mod every_way_in;

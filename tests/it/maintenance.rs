@@ -950,7 +950,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 
 /// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
 /// and `{bytes}` stand for values of those types.
-const FILLING: [(&str, &str, &str); 20] = [
+const FILLING: [(&str, &str, &str); 21] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",
@@ -1001,6 +1001,7 @@ const FILLING: [(&str, &str, &str); 20] = [
         "{id}, 'a', '', 0, 0, {late}",
     ),
     ("auth_captcha_failures", "subject, failures, window_started_at", "{bytes}, 1, {late}"),
+    ("auth_dpop_proof", "digest, expires_at", "{bytes}, {late}"),
     ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
     (
         "auth_trusted_device",

@@ -1082,9 +1082,10 @@ impl Hooks for Shop {
 }
 
 /// The tables that contain no personal data, so this test does not fill them.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "auth_captcha",
     "auth_captcha_failures",
+    "auth_dpop_proof",
     "auth_maintenance",
     "auth_permission",
     "auth_group_role",
@@ -1119,9 +1120,10 @@ const EXPORTED: [(&str, &str); 20] = [
 
 /// The tables without an account: the member of an export with their rows, or the reason why they
 /// are not in it.
-const ALSO: [(&str, &str); 15] = [
+const ALSO: [(&str, &str); 16] = [
     ("auth_captcha", "digits to type, of nobody in particular"),
     ("auth_captcha_failures", "counts of ten minutes, under digests"),
+    ("auth_dpop_proof", "digests of a few minutes"),
     ("auth_account", "the member `account`"),
     ("auth_attempt", "the member `attempts`, by the digests of the names"),
     ("auth_session_data", "the member `session_data`, by the lineages of the sessions"),

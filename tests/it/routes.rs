@@ -80,6 +80,7 @@ fn of_many(row: &RouteDescription) -> BTreeSet<&'static str> {
         codes.extend(["session_expired", "session_suspicious", "multiple_credentials"]);
         codes.extend(["invalid_api_key", "api_key_expired", "api_key_revoked"]);
         codes.extend(["api_key_account_unusable", "session_required"]);
+        codes.extend(["invalid_dpop_proof", "use_dpop_nonce"]);
     }
     if matches!(row.caller, RouteCaller::Stage(_)) {
         codes.insert("wrong_stage");

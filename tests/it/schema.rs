@@ -29,7 +29,7 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 47] = [
+const LOOKUPS: [(&str, &[&str]); 48] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_recovery", &["account_id"]),
     ("auth_account_recovery", &["expires_at"]),
@@ -77,6 +77,7 @@ const LOOKUPS: [(&str, &[&str]); 47] = [
     ("auth_totp", &["confirmed_at", "created_at"]),
     ("auth_device_request", &["account_id"]),
     ("auth_device_request", &["expires_at"]),
+    ("auth_dpop_proof", &["expires_at"]),
 ];
 
 fn described() -> Shapes {

@@ -694,7 +694,8 @@ on_every_database! {
             ("Bearer opaque-token-of-somebody-else".to_owned(), 200),
             ("Bearer eyJhbGciOiJIUzI1NiJ9.e30.AAAA".to_owned(), 200),
             ("Bearer".to_owned(), 200),
-            (format!("DPoP {token}"), 200),
+            ("DPoP opaque-token-of-somebody-else".to_owned(), 200),
+            (format!("DPoP {token}"), 400),
             (format!("Bearer {token}"), 400),
             (format!("bEARER   {token}  "), 400),
         ] {

@@ -24,7 +24,7 @@ const FLOORS: [&[&str]; 28] = [
     &["account"],
     &["hook"],
     &["permission"],
-    &["api_key"],
+    &["api_key", "dpop"],
     &["attempt", "password", "session"],
     &["new_device", "one_time"],
     &["identity"],
@@ -64,7 +64,7 @@ const LEAVES: &[&str] = &[
 ];
 
 /// Types that must never be printed, each with the file that defines it.
-const SECRETS: [(&str, &str); 41] = [
+const SECRETS: [(&str, &str); 42] = [
     ("api_key/token.rs", "NewKey"),
     ("identity/credential.rs", "ShownKey"),
     ("own_api_key/mod.rs", "IssuedApiKey"),
@@ -100,6 +100,7 @@ const SECRETS: [(&str, &str); 41] = [
     ("port.rs", "ExternalChallenge"),
     ("captcha/hosted.rs", "HostedCaptcha"),
     ("captcha/kind.rs", "CaptchaResponse"),
+    ("dpop/mod.rs", "ShownProof"),
     ("device_login/code.rs", "DeviceCode"),
     ("device_login/start.rs", "StartedDeviceLogin"),
     ("device_login/poll.rs", "PollDevice"),
@@ -703,6 +704,8 @@ fn few_files_count_without_an_event() {
         "rate_limit/mod.rs",
         // A refused attempt without a row of its own, after the commit.
         "attempt/ticket.rs",
+        // A proof of a key that is refused.
+        "dpop/mod.rs",
         // An API key that is refused.
         "identity/request_identity/api_key.rs",
         // A rotation, after the statement that is its own transaction.

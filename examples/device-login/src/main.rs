@@ -3,7 +3,9 @@
 //!
 //! Start the service with `cargo run -p device-login`, and open the address that it prints. Then start the
 //! program in another terminal: `cargo run -p device-login -- http://127.0.0.1:3008`. It prints an address, a
-//! code, three words, and a QR code for a phone. A program of yours has nothing else to do, in any language.
+//! code, three words, and a QR code for a phone. A program of yours does the same, in any language.
+//! Its token is valid for 15 minutes: it stores the token, and renews it with `POST /auth/session/refresh`. This one
+//! proves no key; see the page `dpop` of the library.
 //!
 //! Read the page `guide::device_login` of the library about what such a sign-in risks.
 

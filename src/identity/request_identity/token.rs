@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::{RequestIdentity, Use};
 use crate::base::clock::Timestamp;
 use crate::base::jwt::{Claims, TokenType};
+use crate::dpop::{DpopRefusal, ProvedKey, refused};
 use crate::identity::credential::{
     Credential, InHeader, bearer_token, is_in_time, verified_cookies,
 };
@@ -20,6 +21,8 @@ pub(super) struct Token {
     pub(super) token_type: TokenType,
     pub(super) claims: Claims,
     pub(super) transport: Transport,
+    /// The key that was proved, if the token is bound to one.
+    pub(super) proved: Option<ProvedKey>,
 }
 
 impl RequestIdentity {
@@ -68,14 +71,29 @@ impl RequestIdentity {
     /// Verifies the signature of the token in a header.
     ///
     /// # Errors
-    /// It is an API key, and only a session is accepted.
+    /// It is an API key, and only a session is accepted. Or it is bound to a key, and the proof is missing or
+    /// refused.
     fn verified_in(
         &self,
         header: &InHeader,
         now: Timestamp,
     ) -> Result<Vec<(TokenType, Claims)>, AuthError> {
         match header {
-            InHeader::Bearer(header) => Ok(self.verified_bearer(header, now)),
+            InHeader::Bearer(header) => {
+                let verified = self.verified_bearer(header, now);
+                if verified.is_empty() && self.is_bound(header, now) {
+                    let reason = refused(DpopRefusal::SentAsBearer);
+                    return Err(AuthError::NotSignedIn(NotSignedIn::Dpop(reason)));
+                }
+                Ok(verified)
+            }
+            // It may have expired, but the proof must be good. It is not used up, because a second logout
+            // changes nothing.
+            InHeader::Bound(bound) => match self.verified_bound(bound, now) {
+                Ok((token_type, claims, _)) => Ok(vec![(token_type, claims)]),
+                Err(NotSignedIn::InvalidToken) => Ok(Vec::new()),
+                Err(reason) => Err(AuthError::NotSignedIn(reason)),
+            },
             InHeader::ApiKey(_) => Err(AuthError::SessionRequired),
         }
     }
@@ -112,13 +130,27 @@ impl RequestIdentity {
                 }
                 Ok(self.in_time(verified, Transport::Cookie, purpose, now))
             }
-            Credential::Header(header) => {
-                let verified = self.verified_in(header, now)?.pop();
-                Ok(self.in_time(verified, Transport::Bearer, purpose, now))
-            }
+            Credential::Header(header) => self.token_in(header, purpose, now),
             Credential::Many { cookies, header } => {
                 self.token_of_many(cookies, header.as_ref(), purpose, now)
             }
+        }
+    }
+
+    /// Returns the verified token of a header.
+    fn token_in(
+        &self,
+        header: &InHeader,
+        purpose: Use,
+        now: Timestamp,
+    ) -> Result<Result<Token, NotSignedIn>, AuthError> {
+        if let InHeader::Bound(bound) = header {
+            return Ok(self.bound_token(bound, purpose, now));
+        }
+        match self.verified_in(header, now) {
+            Ok(mut verified) => Ok(self.in_time(verified.pop(), Transport::Bearer, purpose, now)),
+            Err(AuthError::NotSignedIn(reason)) => Ok(Err(reason)),
+            Err(error) => Err(error),
         }
     }
 
@@ -141,8 +173,7 @@ impl RequestIdentity {
             if verified.may_count(self.auth.context()) {
                 return Err(self.refuse_several());
             }
-            let verified = self.verified_in(header, now)?.pop();
-            return Ok(self.in_time(verified, Transport::Bearer, purpose, now));
+            return self.token_in(header, purpose, now);
         }
         let expired = !verified.found.is_empty();
         let mut good: Vec<Token> = verified
@@ -163,7 +194,7 @@ impl RequestIdentity {
     }
 
     /// Returns the verified token if it has not expired, and otherwise the reason.
-    fn in_time(
+    pub(super) fn in_time(
         &self,
         verified: Option<(TokenType, Claims)>,
         transport: Transport,
@@ -185,7 +216,7 @@ impl RequestIdentity {
         if !good {
             return Err(NotSignedIn::TokenExpired);
         }
-        Ok(Token { token_type, claims, transport })
+        Ok(Token { token_type, claims, transport, proved: None })
     }
 
     /// Reports once if a cookie was signed by another service, and is not merely forged or damaged.

@@ -29,7 +29,7 @@ impl RequestIdentity {
     /// Returns the session of the request, at any stage. If there is none, it starts one for a
     /// visitor, at most once per request. Its cookie goes on the answer.
     pub(crate) async fn visitor(&self, parts: &Parts) -> Result<&Resolved, AuthError> {
-        match self.resolve().await? {
+        match self.resolve_optional().await? {
             Resolved::Nobody(reason) => {
                 self.visitor.get_or_try_init(|| self.start_visitor(*reason, parts)).await
             }

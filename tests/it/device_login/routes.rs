@@ -302,6 +302,7 @@ on_every_database! {
                     "grant_types_supported": [GRANT],
                     "response_types_supported": [],
                     "token_endpoint_auth_methods_supported": ["none"],
+                    "dpop_signing_alg_values_supported": ["ES256", "EdDSA", "Ed25519"],
                 }));
             }
             check(&browser.get(&format!("{well_known}/other")).await, 404, "route_not_found");

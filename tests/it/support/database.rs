@@ -232,7 +232,7 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table. Tables with references come before the tables to which they refer.
-pub const TABLES: [&str; 34] = [
+pub const TABLES: [&str; 35] = [
     "auth_account_recovery",
     "auth_captcha",
     "auth_captcha_failures",
@@ -241,6 +241,7 @@ pub const TABLES: [&str; 34] = [
     "auth_trusted_device",
     "auth_api_key",
     "auth_device_request",
+    "auth_dpop_proof",
     "auth_totp",
     "auth_told_place",
     "auth_device_digest",
