@@ -218,7 +218,7 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    async fn of(auth: &Portcullis, account: &Account, key: ClientKey) -> Self {
+    pub(crate) async fn of(auth: &Portcullis, account: &Account, key: ClientKey) -> Self {
         Self::by(auth, &Person::of(auth, account).await, key).await
     }
 
