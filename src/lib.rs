@@ -48,6 +48,8 @@
 //! | [`AnonymousSession`] | a visitor without an account |
 //! | [`Visitor`] | the session of the request; if there is none, an anonymous session is started |
 //! | [`Caller`](guard::Caller) | who sent the request, with one variant for each stage |
+//! | [`Principal`], [`ApiKeyIdentity`] | a person or a program with an [API key](api_key); only a program |
+//! | [`VerifiedProof`](action_proof::VerifiedProof), [`OpenConsent`](action_proof::OpenConsent) | the consent of the person to this action |
 //! | [`ClientInfo`] | where the request comes from |
 //! | [`Portcullis`] | the handle, for flows of your own |
 //!

@@ -144,7 +144,7 @@ pub struct VerifiedProof {
 /// A proof that was used up by this call. It has no other constructor, so a function that takes one cannot be
 /// called without a proof. It may be of any action, so compare with [`is_about`](Self::is_about). In your transaction, it counts only if that commits.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0308
 /// use portcullis::action_proof::{SpentProof, VerifiedProof};
 ///
 /// fn transfer(_: SpentProof) {}

@@ -115,6 +115,32 @@ mod tests {
     }
 
     #[test]
+    fn the_pattern_for_scanners_is_that_of_the_keys() {
+        let characters = SECRET + CHECK;
+        let prefix = "[a-z][a-z0-9]{2,15}";
+        assert_eq!(API_KEY_PATTERN, format!(r"\b{prefix}_[0-9A-Za-z]{{{characters}}}\b"));
+        // The two parts mean what is configured and what is made.
+        for (text, accepted) in
+            [("abc", true), ("a23456789abcdef0", true), ("ab", false), ("Abc", false)]
+        {
+            let mut config = crate::config::Config::default();
+            config.api_key.prefix = Some(text.to_owned());
+            let faults = config.faults().into_iter().map(|fault| fault.to_string());
+            assert_eq!(
+                faults.filter(|fault| fault.contains("api_key.prefix")).count() == 0,
+                accepted,
+                "{text}"
+            );
+        }
+        for _ in 0..200 {
+            let key = NewKey::generate("abc");
+            let (prefix, rest) = key.as_str().split_once('_').expect("a prefix");
+            assert_eq!((prefix, rest.len()), ("abc", characters));
+            assert!(rest.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{rest}");
+        }
+    }
+
+    #[test]
     fn the_checksum_is_that_of_a_known_key() {
         // CRC-32 (ISO-HDLC) of "123456789" is 0xCBF43926, which is 3421780262.
         assert_eq!(&checksum(b"123456789"), b"3jZRME");

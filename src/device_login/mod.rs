@@ -59,6 +59,8 @@
 //! - It does not stop phishing. A stranger who sends a person the code can send the three words too. The page must say
 //!   who asks and from where, and "deny" must come first.
 //! - It signs in no browser: the token is a bearer token.
+//! - Its session never changes its account, whatever its ceiling is: it ends no other session, makes no API key and
+//!   approves no other device. It can sign itself out.
 //! - The login hooks of the application do not run, because nobody signs in. The hooks of the sign-in of the
 //!   approving session have run.
 //! - It does not count as the last login, makes no device known, and is no new device of the account.
@@ -74,7 +76,7 @@
 //! | `POST /device/end` | device | takes the request back while nobody has decided: a form with `device_code`, `client_id` |
 //! | `GET /device/{user_code}` | person | shows the request. It writes nothing |
 //! | `POST /device/{user_code}/deny` | person | `view` |
-//! | `POST /device/{user_code}/approve` | person | `view`, and if wanted `permissions` |
+//! | `POST /device/{user_code}/approve` | person | `view`, and if wanted `scope`: fewer permissions, separated by blanks |
 //! | `POST /device/{user_code}/report` | person | `view`. Also after an approval: then the session of the device is suspicious |
 //!
 //! A device that has a [key](crate::dpop) proves it with the header `DPoP`, at the start or with its polls, or starts
@@ -84,6 +86,7 @@
 //! The first three answer errors as RFC 6749 says: `{"error": "slow_down"}`.
 //!
 //! # Configuration
+//! [`Builder::network_names`](crate::Builder::network_names) names networks, so that two of one provider count as one.
 //! [`DeviceLoginConfig`](crate::config::DeviceLoginConfig). A person can only decide with a factor that is as
 //! recent as `session.recent_factor` says.
 //!
@@ -116,6 +119,7 @@ mod decide;
 pub(crate) mod entity;
 mod error;
 mod key;
+mod network;
 mod phrase;
 mod poll;
 mod polls;
@@ -129,12 +133,13 @@ mod view;
 
 pub use decide::ApprovedDevice;
 pub use error::{DeviceLoginError, DeviceTokenError};
+pub use network::{ComparedNetworks, NetworkNames};
 pub use poll::{DeviceToken, PollDevice};
 #[cfg(feature = "routes")]
 pub use routes::{routes, well_known};
 pub use start::{StartDeviceLogin, StartedDeviceLogin};
 pub use state::DeviceRequestState;
-pub use view::{ComparedNetworks, DeviceRequest};
+pub use view::DeviceRequest;
 
 use decide::Deciding;
 

@@ -252,7 +252,11 @@ fn shown(request: &DeviceRequest) -> Value {
         "created_at": request.created_at,
         "expires_at": request.expires_at,
         "permissions": request.permissions,
-        "network": { "result": request.networks.as_str(), "text": request.networks.in_words() },
+        "network": {
+            "result": request.networks.as_str(),
+            "text": request.networks.in_words(),
+            "name": request.network_name,
+        },
         "confirmation": request.confirms,
     });
     if let Some(at) = request.decided_at {
@@ -276,8 +280,13 @@ fn shown(request: &DeviceRequest) -> Value {
 #[serde(deny_unknown_fields)]
 struct Decision {
     view: String,
-    /// For an approval: permissions that are separated by blanks, if they are not all that the device asks
-    /// for.
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApproveDecision {
+    view: String,
+    /// Permissions that are separated by blanks, if they are not all that the device asks for.
     scope: Option<String>,
 }
 
@@ -286,7 +295,7 @@ async fn deny(
     owner: AccountOwner<Devices>,
     client: ClientInfo,
     path: Result<Path<String>, PathRejection>,
-    JsonOrForm(Decision { view, .. }): JsonOrForm<Decision>,
+    JsonOrForm(Decision { view }): JsonOrForm<Decision>,
 ) -> Result<StatusCode, Rejection> {
     auth.device_login().deny(&owner, &code(path)?, &view, &client).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -297,7 +306,7 @@ async fn report(
     owner: AccountOwner<Devices>,
     client: ClientInfo,
     path: Result<Path<String>, PathRejection>,
-    JsonOrForm(Decision { view, .. }): JsonOrForm<Decision>,
+    JsonOrForm(Decision { view }): JsonOrForm<Decision>,
 ) -> Result<StatusCode, Rejection> {
     auth.device_login().report(&owner, &code(path)?, &view, &client).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -308,7 +317,7 @@ async fn approve(
     owner: AccountOwner<Devices>,
     client: ClientInfo,
     path: Result<Path<String>, PathRejection>,
-    JsonOrForm(Decision { view, scope }): JsonOrForm<Decision>,
+    JsonOrForm(ApproveDecision { view, scope }): JsonOrForm<ApproveDecision>,
 ) -> Result<Response, Rejection> {
     let named = scope.map(|scope| scope.split(' ').map(str::to_owned).collect::<Vec<_>>());
     let flow = auth.device_login();

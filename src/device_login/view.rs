@@ -5,12 +5,13 @@ use std::net::IpAddr;
 
 use super::code::{Keys, Shown};
 use super::entity::Model;
+use super::network::{ComparedNetworks, Names};
 use super::scope;
 use super::state::DeviceRequestState;
-use crate::base::client::{ClientInfo, same_network};
+use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::id::{DeviceRequestId, LineageId, SessionId};
-use crate::config::{DeviceClient, DeviceNetworks};
+use crate::config::DeviceClient;
 use crate::context::Context;
 
 /// The request of a device, for the person who decides about it.
@@ -43,6 +44,8 @@ pub struct DeviceRequest {
     pub granted: Option<Vec<String>>,
     /// Whether the device is in the network of the person.
     pub networks: ComparedNetworks,
+    /// The name of the device's network, if the application [names](crate::Builder::network_names) it.
+    pub network_name: Option<String>,
     /// True if the person gets two digits with the approval, for the device.
     pub confirms: bool,
     /// When it was decided.
@@ -72,53 +75,6 @@ impl fmt::Debug for DeviceRequest {
     }
 }
 
-/// Whether the device is in the network of the person (IPv4 /24, IPv6 /64).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ComparedNetworks {
-    /// It is not compared.
-    NotCompared,
-    /// It is.
-    Same,
-    /// It is not.
-    Different,
-    /// One of the addresses is not known.
-    Unknown,
-}
-
-impl ComparedNetworks {
-    fn of(policy: DeviceNetworks, device: Option<IpAddr>, person: Option<IpAddr>) -> Self {
-        match (policy, device.zip(person)) {
-            (DeviceNetworks::Off, _) => Self::NotCompared,
-            (_, None) => Self::Unknown,
-            (_, Some((device, person))) if same_network(device, person) => Self::Same,
-            (_, Some(_)) => Self::Different,
-        }
-    }
-
-    /// Returns the name in answers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotCompared => "not_compared",
-            Self::Same => "same",
-            Self::Different => "different",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// Returns a sentence for the page. `None` if nothing was compared.
-    pub const fn in_words(self) -> Option<&'static str> {
-        match self {
-            Self::NotCompared => None,
-            Self::Same => Some("The device is in the same network as you."),
-            Self::Different => Some(
-                "The device is not in the same network as you. If it should be next to you, deny this.",
-            ),
-            Self::Unknown => Some("It is not known where the device is."),
-        }
-    }
-}
-
 /// Returns what the request in `row` looks like for this person.
 pub(super) fn of(
     context: &Context,
@@ -133,6 +89,7 @@ pub(super) fn of(
     let state = DeviceRequestState::of(row, now);
     let address = row.address.as_deref().and_then(|text| text.parse().ok());
     let networks = context.config.device_login.networks;
+    let names = context.per_instance::<Names>();
     let approved = matches!(state, DeviceRequestState::Approved | DeviceRequestState::Redeemed);
     DeviceRequest {
         id: row.id,
@@ -147,7 +104,8 @@ pub(super) fn of(
         expires_at: row.expires_at,
         permissions: texts(&scope::within(asking, row.wanted.as_deref())),
         granted: approved.then(|| texts(&scope::within(asking, row.granted.as_deref()))),
-        networks: ComparedNetworks::of(networks, address, client.address()),
+        networks: ComparedNetworks::of(networks, &names, address, client.address()),
+        network_name: names.name_of(address),
         confirms: asking.confirmation,
         decided_at: row.decided_at,
         decided_in: row.decided_in,
@@ -180,6 +138,7 @@ pub(super) fn shown(
         text(&request.user_agent).as_bytes(),
         permissions.as_bytes(),
         request.networks.as_str().as_bytes(),
+        text(&request.network_name).as_bytes(),
         &[u8::from(request.confirms)],
     ]);
     Shown { request: request.id, lineage, digest, at: now }

@@ -219,7 +219,7 @@
 //! | `trusted_device.lifetime` | 30 d | like a session: a device that is used every day asks for the factor once a month. From an hour to 90 days; using it does not make it longer, and a shorter time counts at once |
 //! | `trusted_device.max_per_account` | 10 | more than a person has. One more replaces the least recently used |
 //! | `trusted_device.superusers` | off | the accounts that may do everything should prove both factors each time |
-//! | `api_key.prefix` | none, so there are no keys | a prefix of your own lets scanners of public code find a lost key of your service. 3 to 16 lower-case letters or digits |
+//! | `api_key.prefix` | none, so there are no keys | a prefix of your own lets scanners of public code find a lost key of your service: give them the pattern [`API_KEY_PATTERN`](crate::api_key::API_KEY_PATTERN), with `acme` it is `\bacme_[0-9A-Za-z]{49}\b`. 3 to 16 lower-case letters or digits |
 //! | `api_key.header` | none | `Authorization: Bearer` is the standard, and every client can send it |
 //! | `api_key.max_per_account` | 20 | more than a person keeps track of |
 //! | `api_key.default_lifetime` | 90 d | a key that nobody remembers ends by itself |

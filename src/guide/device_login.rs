@@ -30,12 +30,15 @@
 //!
 //! So decide for each client: how small the ceiling can be, how short the lifetime, and whether its users can
 //! type two digits. If the ceiling is `*`, the first risk in the table means that a stranger takes over the account.
-//! Such a session still has no factor: changing the account needs one.
+//! Even then, a device changes nothing of the account: it ends no other session, makes no API key and approves no other
+//! device (`limited_session`).
 //!
 //! The three words that both sides show help a person to find the right one of two requests. They do not stop
 //! phishing, because the stranger sends the words too. Networks are compared (`device_login.networks`): a person
 //! in an office whose television is said to be on another continent has a reason to deny. A phone that uses the
-//! mobile network is in another network as well, so requiring the same one fits a company better than a home.
+//! mobile network is in another network as well, so requiring the same one fits a company better than a home. If you
+//! have a database of providers, [`network_names`](crate::Builder::network_names) makes two networks of one provider
+//! count as one, and the page can show the name.
 //!
 //! # The page
 //! - The person types the code, or comes with it in the address. Show the code either way, and ask them to compare

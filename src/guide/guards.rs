@@ -136,6 +136,12 @@
 //! # }
 //! ```
 //!
+//! # API keys
+//!
+//! A guard refuses [API keys](crate::api_key) with 403 `session_required`, unless it accepts them:
+//! `auth.require(report::Read).credentials(AcceptedCredentials::SessionOrApiKey)`. Its handler then takes a
+//! [`Principal`](crate::Principal). The table of who may call what shows it.
+//!
 //! # As an extractor
 //!
 //! [`Allowed`] is the same guard as an argument of a handler. Its permission is a type:

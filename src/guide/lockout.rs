@@ -61,6 +61,9 @@
 //! the table. Second factors have a count of their own, which codes of authenticators, recovery codes and sent
 //! codes share.
 //!
+//! No lock stops the [API keys](crate::api_key) and sessions of an account. Otherwise a stranger could stop your programs
+//! by guessing.
+//!
 //! Reset tokens have no lock per account. Nobody can guess them, and a lock would stop the owner. Wrong tokens
 //! count for their source. A source with too many failures is refused in every row of the table, except on a
 //! browser that is known to the account.

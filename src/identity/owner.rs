@@ -147,7 +147,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`AuthError::LimitedSession`] if the session has a ceiling that does not cover the
-    /// permission. [`AuthError::NotSignedIn`] if a step-up has replaced the session. Then the new
+    /// permission, or if it is that of a [device](crate::device_login). [`AuthError::NotSignedIn`] if a step-up has replaced the session. Then the new
     /// session must be used to change the account.
     pub fn owner<P: AccountPermission>(&self) -> Result<AccountOwner<P>, AuthError> {
         if self.is_superseded() {
@@ -159,7 +159,9 @@ impl Identity {
                 .and_then(|permission| ceiling.allows_permission(&permission))
                 .unwrap_or(false),
         };
-        if covered(P::TEXT) || covered(MANAGE) {
+        // No person has signed in on a device. Its ceiling may be `*`, for the routes of the application.
+        let of_device = self.session().approved_in().is_some();
+        if !of_device && (covered(P::TEXT) || covered(MANAGE)) {
             Ok(AccountOwner { identity: self.clone(), permission: PhantomData })
         } else {
             Err(AuthError::LimitedSession(P::TEXT))

@@ -73,6 +73,7 @@ const SESSION: Anchor = Anchor {
         ("s.ended_at", "bigint", None),
         ("s.end_reason", "text", None),
         ("s.suspicious_at", "bigint", None),
+        ("s.approved_in", "uuid", None),
         ("s.bound_to", "text", None),
     ],
 };
@@ -572,6 +573,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
     let ended_at: Option<Timestamp> = column!();
     let end_reason: Option<String> = column!();
     let suspicious_at: Option<i64> = column!();
+    let approved_in = column!();
     let bound_to: Option<String> = column!();
     let state = SessionState {
         id,
@@ -599,6 +601,7 @@ fn session(row: &QueryResult, at: usize) -> Result<Found, DbErr> {
         ended: ended_at.map(|_| Ended::from_column(end_reason.as_deref())),
         lingers_until: lingers_until(ended_at, end_reason.as_deref()),
         suspicious: suspicious_at.is_some(),
+        approved_in,
         // An error too. Otherwise the session would count as one without a key.
         bound_to: bound_to
             .map(|key| key.parse())

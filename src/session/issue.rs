@@ -69,8 +69,10 @@ pub struct StartSession<'a> {
     until: Option<Timestamp>,
     /// The lifetime of the session, instead of the configured one.
     lifetime: Option<Duration>,
-    /// The session that approved it, and the secret part of its token.
-    approved: Option<(SessionId, [u8; 16])>,
+    /// The session that approved it.
+    approved_in: Option<SessionId>,
+    /// The secret part of its token, if it is not a random one.
+    sid: Option<[u8; 16]>,
     /// The key to which the session is bound.
     bound_to: Option<JwkThumbprint>,
     event: EventKind,
@@ -97,7 +99,8 @@ impl<'a> StartSession<'a> {
             ceiling: None,
             until: None,
             lifetime: None,
-            approved: None,
+            approved_in: None,
+            sid: None,
             bound_to: None,
             event: EventKind::SessionStarted,
             old_lingers: false,
@@ -137,6 +140,7 @@ impl<'a> StartSession<'a> {
         self.remember = old.persistent;
         self.transport = transport;
         self.ceiling.clone_from(&old.ceiling);
+        self.approved_in = old.approved_in;
         self.bound_to = old.bound_to;
         self.continues_full = old.stage == Stage::Full;
         if self.continues_full {
@@ -213,7 +217,7 @@ impl<'a> StartSession<'a> {
     /// For a device that another session has approved. `sid` is the secret part of the token. The device
     /// may ask for the token again, so the caller has derived it from what only the device knows.
     pub(crate) fn approved_in(mut self, session: SessionId, sid: [u8; 16]) -> Self {
-        self.approved = Some((session, sid));
+        (self.approved_in, self.sid) = (Some(session), Some(sid));
         self
     }
 
@@ -244,7 +248,7 @@ impl<'a> StartSession<'a> {
         }
         let now = context.now();
         let config = &context.config.session;
-        let sid = self.approved.map_or_else(random_array, |(_, sid)| sid);
+        let sid = self.sid.unwrap_or_else(random_array);
         let row = self.row(&sid, now);
         let id = row.id;
         let event = self.started(id, now);
@@ -381,7 +385,7 @@ impl<'a> StartSession<'a> {
             ended_at: None,
             end_reason: None,
             suspicious_at: None,
-            approved_in: self.approved.map(|(session, _)| session),
+            approved_in: self.approved_in,
             bound_to: self.bound_to.map(|key| key.to_string()),
         }
     }

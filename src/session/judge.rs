@@ -65,6 +65,8 @@ pub(crate) struct SessionState {
     /// The end of the time in which it keeps its old rights after a step-up replaced it.
     pub(crate) lingers_until: Option<Timestamp>,
     pub(crate) suspicious: bool,
+    /// The session that approved it, if it is the session of a [device](crate::device_login).
+    pub(crate) approved_in: Option<SessionId>,
     /// The key without which its token is worth nothing.
     pub(crate) bound_to: Option<JwkThumbprint>,
 }
@@ -369,6 +371,7 @@ mod tests {
             ended: None,
             lingers_until: None,
             suspicious: false,
+            approved_in: None,
             bound_to: None,
         }
     }

@@ -306,8 +306,8 @@ impl<'a> Sessions<'a> {
         let rows = self.db.read(rows).await?;
         Ok(rows
             .into_iter()
-            .filter_map(|row| Some((row.approved_in, SessionState::try_from(row).ok()?)))
-            .map(|(approved_in, state)| SessionSummary {
+            .filter_map(|row| SessionState::try_from(row).ok())
+            .map(|state| SessionSummary {
                 id: state.id,
                 created_at: state.created_at,
                 rotated_at: state.rotated_at,
@@ -315,7 +315,7 @@ impl<'a> Sessions<'a> {
                 address: state.address.as_deref().and_then(|text| text.parse().ok()),
                 user_agent: state.user_agent,
                 suspicious: state.suspicious,
-                approved_in,
+                approved_in: state.approved_in,
                 key_bound: state.bound_to.is_some(),
             })
             .collect())
@@ -558,6 +558,7 @@ impl TryFrom<entity::Model> for SessionState {
             ended: row.ended_at.map(|_| Ended::from_column(row.end_reason.as_deref())),
             lingers_until: lingers_until(row.ended_at, row.end_reason.as_deref()),
             suspicious: row.suspicious_at.is_some(),
+            approved_in: row.approved_in,
             bound_to: row.bound_to.map(|key| key.parse()).transpose().map_err(|_| Unreadable)?,
         })
     }

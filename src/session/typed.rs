@@ -62,6 +62,11 @@ impl Session {
         self.transport
     }
 
+    /// Returns the session that approved this one, if it is the session of a [device](crate::device_login).
+    pub fn approved_in(&self) -> Option<SessionId> {
+        self.state.approved_in
+    }
+
     /// Returns the key to which the session is [bound](crate::dpop), if it is bound to one.
     pub fn bound_to(&self) -> Option<JwkThumbprint> {
         self.state.bound_to

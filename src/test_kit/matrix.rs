@@ -58,6 +58,9 @@ impl TestKit<'_> {
     /// say about their callers, and so are routes behind `danger_unguarded`. A route on an instance
     /// is requested for one that no role names, and for each one that a role names.
     ///
+    /// The columns are people. A route that accepts only [API keys](crate::api_key) says so in its access, and is
+    /// closed for each of them.
+    ///
     /// It creates an account for each role. An account that must have a
     /// [second factor](crate::second_factor#roles-that-require-a-factor) gets the weakest one that is
     /// enough, so its column does not only say that it must set one up. Use a separate database for

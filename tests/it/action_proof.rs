@@ -518,6 +518,47 @@ on_every_database! {
         probe.execute("DROP TABLE app_booking").await;
     }
 
+    async fn while_one_use_waits_for_its_end_another_one_waits_for_it(probe: Probe) {
+        let alice = probe.register("alice").await;
+        let session = identity(&probe.auth, &alice).await;
+        let client = ClientInfo::default();
+        let nodes = [probe.auth.clone(), probe.rebuilt(|builder| builder)];
+        for (round, commits) in [(0, false), (1, true), (2, false), (3, true)] {
+            let resource = round.to_string();
+            let token = issued(&nodes[0], &session, &resource).await.token().to_owned();
+            let first = nodes[0].action_proofs().verify(&token, &pay(&resource)).await.expect("it counts");
+            let second = nodes[1].action_proofs().verify(&token, &pay(&resource)).await.expect("it counts");
+            let txn = nodes[0].begin().await.expect("it opens");
+            let _spent = first.spend_within(&txn, &client).await.expect("it is used up");
+            let other = nodes[1].clone();
+            let waits = tokio::spawn(async move {
+                let txn = other.begin().await.expect("it opens");
+                let spent = second.spend_within(&txn, &ClientInfo::default()).await.map(drop);
+                if spent.is_ok() {
+                    txn.commit().await.expect("it is committed");
+                } else {
+                    txn.rollback().await;
+                }
+                spent
+            });
+            // Nothing can be said before the first one has ended.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(!waits.is_finished(), "{round}");
+            if commits {
+                txn.commit().await.expect("it is committed");
+            } else {
+                txn.rollback().await;
+            }
+            let result = waits.await.expect("it ends");
+            if commits {
+                assert_eq!(name(result), "Used", "{round}");
+            } else {
+                result.expect("the consent is still there");
+            }
+            assert_eq!(events(&probe, "action_proof_spent").await.len(), round + 1);
+        }
+    }
+
     async fn a_route_takes_only_the_proof_of_its_own_session_and_resource(probe: Probe) {
         bookings(&probe).await;
         let address = serve(application(&probe.auth)).await;

@@ -774,6 +774,24 @@ on_every_database! {
         assert_eq!(taken, [both, people, programs]);
     }
 
+    async fn the_access_matrix_says_which_routes_accept_keys(probe: Probe) {
+        let probe = with_keys(probe);
+        let auth = &probe.auth;
+        let guard = |credentials| auth.require(permission("report:read")).credentials(credentials);
+        let app: Router = auth
+            .router()
+            .route("/both", get(async || ""), guard(AcceptedCredentials::SessionOrApiKey))
+            .route("/programs", post(async || ""), guard(AcceptedCredentials::ApiKey))
+            .into_router();
+        let matrix = auth.test().matrix(&app).await.to_string();
+        let row = |path: &str| matrix.lines().find(|line| line.contains(path)).expect("a row").to_owned();
+        assert!(row("/both").contains("permission(report:read) by session or API key"), "{matrix}");
+        let programs = row("/programs");
+        assert!(programs.contains("permission(report:read) by API key"), "{matrix}");
+        // No person may, whatever their roles.
+        assert!(!programs.contains("yes"), "{matrix}");
+    }
+
     async fn no_request_passes_after_its_key_was_revoked_or_limited(probe: Probe) {
         let probe = with_keys(probe);
         let (account, _) = keyed(&probe, "alice", &["report:read"]).await;

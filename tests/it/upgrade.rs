@@ -135,7 +135,9 @@ async fn fill(probe: &Probe) -> Value {
     drop(with_keys.api_keys().issue(bob.id(), new).await.expect("it is made"));
     let devices = probe.rebuilt(|builder| builder.configure(crate::dpop::clients));
     let key = crate::dpop::ClientKey::ed25519(1);
-    crate::dpop::Bound::of(&devices, &bob, key).await;
+    // Its sign-in would end the links of the others.
+    let dora = probe.register("dora").await;
+    crate::dpop::Bound::of(&devices, &dora, key).await;
     let devices = probe.rebuilt(|builder| builder.configure(crate::device_login::clients));
     let started = devices.device_login().start("tv").begin(&ClientInfo::default()).await;
     let _started = started.expect("it starts");

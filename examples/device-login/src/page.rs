@@ -93,7 +93,8 @@ fn shown(request: &DeviceRequest, code: &str) -> String {
     format!(
         "<h1>{client} wants to be signed in to your account</h1>\
          <p>Compare: does the device show <b>{code}</b> and <b>{phrase}</b>?</p>\
-         <ul><li>It asked from {address}. {network}</li>\
+         <ul><li>It asked at {time}, from {address}. {network}</li>\
+         <li>It calls its program {agent}.</li>\
          <li>It says that its name is {name}, and that it is for {message}. Nobody has checked this.</li>\
          <li>It will be able to: {permissions}</li></ul>\
          <p><b>If you did not start this yourself just now, deny it.</b> Nobody needs your approval to help you.</p>\
@@ -106,6 +107,8 @@ fn shown(request: &DeviceRequest, code: &str) -> String {
         client = escaped(&request.client_name),
         code = escaped(code),
         phrase = escaped(&request.phrase),
+        time = request.created_at,
+        agent = claim(&request.user_agent),
         name = claim(&request.claimed_name),
         message = claim(&request.claimed_message),
         permissions = escaped(&request.permissions.join(", ")),

@@ -43,7 +43,7 @@ pub(crate) struct SignIn {
 
 /// Asks a service to be signed in, and prints what a person needs.
 pub(crate) async fn start(service: &str) -> Result<SignIn, Box<dyn Error>> {
-    let http = reqwest::Client::new();
+    let http = reqwest::Client::builder().user_agent(CLIENT).build()?;
     let metadata = format!("{service}/.well-known/oauth-authorization-server");
     let metadata: Metadata = http.get(metadata).send().await?.error_for_status()?.json().await?;
     let form = [("client_id", CLIENT), ("scope", "note:read"), ("device_name", "a terminal")];
@@ -65,6 +65,12 @@ impl SignIn {
     #[cfg(test)]
     pub(crate) fn user_code(&self) -> &str {
         &self.started.user_code
+    }
+
+    /// The words that the page must show too.
+    #[cfg(test)]
+    pub(crate) fn phrase(&self) -> &str {
+        &self.started.phrase
     }
 
     /// Asks until a person has decided, and returns the name of the account. The token stays in memory. A

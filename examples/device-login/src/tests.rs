@@ -48,10 +48,26 @@ async fn a_person_signs_in_the_program() {
     for (decision, result) in table {
         let program = program::start(&url).await.expect("it starts");
         let code = program.user_code().to_owned();
+        let phrase = program.phrase().to_owned();
         let decide = async || {
             let page = person.get(&format!("/device?user_code={code}")).send(&app).await.text();
-            assert!(page.find("Deny") < page.find("Approve"), "{page}");
-            assert!(page.contains("&ldquo;a terminal&rdquo;"), "{page}");
+            let place =
+                |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text} in {page}"));
+            let deny = place("value=\"deny\" autofocus>Deny</button>");
+            assert!(deny < place(">Approve</button>"), "{page}");
+            assert_eq!(page.matches("autofocus").count(), 1);
+            assert!(!page.contains("<script"), "{page}");
+            place("If you did not start this yourself just now, deny it.");
+            place("&ldquo;a terminal&rdquo;");
+            place(&format!("<b>{code}</b> and <b>{phrase}</b>"));
+            place("The program for notes wants to be signed in to your account");
+            // This server does not pass on the addresses of clients.
+            place("from an unknown address. It is not known where the device is.");
+            place("It asked at 20");
+            place("It calls its program &ldquo;notes-cli&rdquo;.");
+            // Opening the page has decided nothing.
+            let again = person.get(&format!("/device?user_code={code}")).send(&app).await.text();
+            assert!(again.contains(">Approve</button>"), "{again}");
             let view = between(&page, "name=\"view\" type=\"hidden\" value=\"", "\"");
             let form = format!("user_code={code}&view={view}&decision={decision}");
             let request = person.request(Method::POST, "/device");

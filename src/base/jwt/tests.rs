@@ -750,6 +750,13 @@ fn an_action_proof_has_a_key_of_its_own_and_no_other_one_signs_it() {
     let proof = jwt.sign_action(statement());
     let read = jwt.verify_action(&proof).expect("its own token");
     assert_eq!((read.action.as_str(), read.exp), ("pay", NOW + 600));
+    for (issuer, audience) in [(ISSUER, "other"), ("other", ISSUER)] {
+        let signing = [SigningKey::derived_hs256()];
+        let elsewhere = Jwt::new(&signing, &secrets, issuer, audience).expect("a signer");
+        assert_eq!(elsewhere.verify_action(&proof), Err(NoAction::OtherService));
+        let theirs = elsewhere.sign_action(statement());
+        assert_eq!(jwt.verify_action(&theirs), Err(NoAction::OtherService));
+    }
     let (message, _) = proof.rsplit_once('.').expect("three parts");
     let key = &jwt.keys[0];
     let (of_proofs, _) = key.proofs.as_ref().expect("a derived key");

@@ -51,6 +51,7 @@ fn with_factors(enrolled: &[Factor]) -> Identity {
         ended: None,
         lingers_until: None,
         suspicious: false,
+        approved_in: None,
         bound_to: None,
     };
     let account = Account {

@@ -1,7 +1,10 @@
 //! Who may approve a device, what they must have seen, and what ends an approval.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use portcullis::config::DeviceNetworks;
-use portcullis::device_login::DeviceRequestState as State;
+use portcullis::device_login::{DeviceRequestState as State, NetworkNames};
 use portcullis::identity::owner::Devices;
 use portcullis::{Account, ClientInfo, Factor, Identity, Permission, Portcullis};
 use serde_json::json;
@@ -111,6 +114,96 @@ on_every_database! {
         let start = auth.device_login().start("tv").login_hint("nobody").begin(&from(SOFA)).await;
         let device = Device { auth: auth.clone(), client: "tv", started: start.expect("nobody learns it") };
         assert_eq!(code(bob.look(device.code()).await), "device_of_other_account");
+    }
+
+    async fn a_device_has_two_minutes_after_the_approval(probe: Probe) {
+        let probe = probe.configured(clients);
+        let auth = probe.auth.clone();
+        let account = alice(&probe).await;
+        let moment = Duration::from_millis(1);
+        for (lifetime_used, waits, fetched) in [
+            (Duration::ZERO, 2 * MINUTE - moment, true),
+            (Duration::ZERO, 2 * MINUTE, false),
+            // An approval at the last moment leaves as much time.
+            (10 * MINUTE - moment, 2 * MINUTE - moment, true),
+            (10 * MINUTE - moment, 2 * MINUTE, false),
+        ] {
+            let device = Device::start(&auth, "tv").await;
+            probe.clock.advance(lifetime_used);
+            Person::of(&auth, &account).await.approve(&device).await.expect("it is approved");
+            probe.clock.advance(waits);
+            let polled = device.poll().await;
+            if fetched {
+                let token = polled.expect("a token");
+                assert_eq!(with_token(&auth, token.token(), "/me").await, 200);
+            } else {
+                assert_eq!(code(polled), "expired_token", "{waits:?}");
+            }
+        }
+    }
+
+    async fn two_networks_with_one_name_are_one(probe: Probe) {
+        struct Providers;
+        impl NetworkNames for Providers {
+            fn name_of(&self, address: IpAddr) -> Option<String> {
+                let IpAddr::V4(address) = address else { return None };
+                (address.octets()[0] != 203).then(|| if address.octets()[0] == 10 { "office" } else { "Alice's provider" }.to_owned())
+            }
+        }
+        let probe = probe.configured(clients);
+        let auth = probe.rebuilt(|builder| builder.network_names(Providers).configure(|config| {
+            clients(config);
+            config.device_login.networks = DeviceNetworks::Require;
+        }));
+        let account = alice(&probe).await;
+        for (address, name, same) in [
+            (ABROAD, Some("Alice's provider"), true),
+            ("10.0.0.1", Some("office"), false),
+            // Two networks without a name are not one.
+            ("203.0.113.9", None, false),
+            ("2001:db8::1", None, false),
+        ] {
+            let person = Person::of(&auth, &account).await;
+            let started = auth.device_login().start("tv").begin(&from(address)).await.expect("it starts");
+            let device = Device { auth: auth.clone(), client: "tv", started };
+            let request = person.look(device.code()).await.expect("it is shown");
+            assert_eq!(request.network_name.as_deref(), name, "{address}");
+            assert_eq!(request.networks.as_str(), if same { "same" } else { "different" }, "{address}");
+            assert_eq!(person.approve(&device).await.is_ok(), same, "{address}");
+        }
+        let mut nameless = Person::of(&auth, &account).await;
+        nameless.client = from("203.0.113.9");
+        let started = auth.device_login().start("tv").begin(&from("203.0.114.9")).await.expect("it starts");
+        let request = nameless.look(started.user_code()).await.expect("it is shown");
+        assert_eq!(request.networks.as_str(), "different");
+    }
+
+    async fn a_device_changes_nothing_of_its_account_whatever_its_ceiling_is(probe: Probe) {
+        let probe = probe.configured(clients);
+        let auth = probe.auth.clone();
+        let account = alice(&probe).await;
+        let address = serve(app(&auth)).await;
+        let mut person = Browser::new(address);
+        assert_eq!(person.login("alice", crate::support::PASSWORD).await.status, 200);
+        let session = person.get("/session-id").await.text;
+        for client in ["cli", "tv"] {
+            let token = crate::device_login::token_for(&auth, &account, client).await;
+            for (method, path) in [
+                ("GET", "/auth/sessions".to_owned()),
+                ("DELETE", format!("/auth/sessions/{session}")),
+                ("DELETE", "/auth/sessions".to_owned()),
+                ("DELETE", "/auth/sessions?scope=all".to_owned()),
+                ("POST", format!("/auth/sessions/{session}/end")),
+                ("POST", format!("/auth/sessions/{session}/report")),
+            ] {
+                let method = method.parse().expect("a method");
+                let request = person.raw(method, &path).bearer_auth(&token);
+                let answer = crate::support::browser::send(request).await;
+                crate::totp::check(&answer, 403, "limited_session");
+            }
+            assert_eq!(with_token(&auth, &token, "/me").await, 200);
+        }
+        assert_eq!(person.get("/me").await.status, 200);
     }
 
     async fn networks_are_compared_and_shown(probe: Probe) {

@@ -110,7 +110,10 @@ on_every_database! {
     async fn a_program_and_a_page_sign_in_a_device(probe: Probe) {
         let probe = probe.configured(clients);
         let (mut person, device) = signed_in(&probe).await;
-        let answer = form(&device, "/auth/device", "client_id=tv&scope=film%3Awatch+doc%3Aread&device_name=TV+%22x%22&unknown=1").await;
+        let request = device.raw(Method::POST, "/auth/device").header("user-agent", "TV/1.0");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let body = "client_id=tv&scope=film%3Awatch+doc%3Aread&device_name=TV+%22x%22&unknown=1";
+        let answer = send(request.body(body)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         assert_eq!(answer.headers["cache-control"], "no-store");
         assert!(answer.set_cookies().is_empty(), "no cookie");
@@ -124,6 +127,30 @@ on_every_database! {
         assert_eq!(shown["claimed"], json!({ "name": "TV \"x\"", "message": null }));
         assert_eq!(shown["permissions"], json!(["film:watch", "doc:read"]));
         assert_eq!(shown["phrase"], started["phrase"]);
+        assert_eq!((&shown["address"], &shown["user_agent"]), (&json!("127.0.0.1"), &json!("TV/1.0")));
+        let time = |member: &str| shown[member].as_str().expect("a time").to_owned();
+        assert_eq!(time("created_at"), json!(probe.auth_now()));
+        assert_eq!(time("expires_at"), json!(probe.auth_now().plus(600 * SECOND)));
+        assert_eq!(shown["confirmation"], false);
+        let words = "The device is in the same network as you.";
+        assert_eq!(shown["network"], json!({ "result": "same", "text": words, "name": null }));
+        // What a person sends is read as strictly.
+        let sealed = shown["view"].as_str().expect("a view");
+        for (action, wrong) in [
+            ("/approve", json!({ "view": sealed, "permissions": ["film:watch"] })),
+            ("/approve", json!({ "view": sealed, "account_id": "x" })),
+            ("/approve", json!({ "view": [sealed] })),
+            ("/approve", json!({ "view": sealed, "scope": 1 })),
+            ("/deny", json!({ "view": sealed, "scope": "film:watch" })),
+            ("/report", json!({ "view": null })),
+        ] {
+            check(&person.post(&path(&started, action), wrong).await, 400, "invalid_body");
+        }
+        for twice in [format!("{{\"view\":\"a\",\"view\":\"{sealed}\"}}"), format!("view=a&view={sealed}")] {
+            let kind = if twice.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
+            let request = person.request(Method::POST, &path(&started, "/approve")).header("content-type", kind);
+            check(&send(request.body(twice)).await, 400, "invalid_body");
+        }
         let mut body = view(&mut person, &started).await;
         body["scope"] = "film:watch".into();
         let answer = person.post(&path(&started, "/approve"), body.clone()).await;

@@ -190,9 +190,33 @@ on_every_database! {
         assert_eq!(answer["token_type"], "DPoP", "{answer}");
         let before = std::mem::replace(&mut bound.token, answer["token"].as_str().expect("a token").to_owned());
         assert_ne!(before, bound.token);
+        let devices = "SELECT COUNT(*) FROM auth_session WHERE ended_at IS NULL AND approved_in IS NOT NULL";
+        assert_eq!(probe.number(devices).await, 1, "it is a device still");
         assert_eq!(bound.get("/films").await.status, 200);
         let bearer = bound.device.raw(Method::GET, "/films").bearer_auth(&bound.token);
         check_refused(&send(bearer).await, "invalid_token");
+    }
+
+    async fn a_bound_token_is_one_credential_and_comes_from_no_page(probe: Probe) {
+        let probe = probe.configured(clients);
+        let auth = probe.auth.clone();
+        let account = alice(&probe).await;
+        let bound = Bound::of(&auth, &account, ClientKey::ed25519(1)).await;
+        // No browser adds it by itself, so the same-origin rule does not apply.
+        let request = bound.device.raw(Method::POST, "/me").header("dpop", bound.proof("POST", "/me"));
+        let request = request.header("authorization", format!("DPoP {}", bound.token));
+        let request = request.header("sec-fetch-site", "cross-site").header("origin", "https://evil.example");
+        let answer = send(request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert!(answer.set_cookies().is_empty());
+        // Beside another token or a session cookie, nobody knows which one counts.
+        let cookie = cookie_of(&auth.sessions().start(&account, &portcullis::ClientInfo::default()).await.expect("a session"));
+        for (name, other) in [("authorization", format!("Bearer {}", bound.token)), ("authorization", format!("DPoP {}", bound.token)), ("cookie", cookie)] {
+            let request = bound.device.raw(Method::GET, "/films").header("dpop", bound.proof("GET", "/films"));
+            let request = request.header("authorization", format!("DPoP {}", bound.token)).header(name, other);
+            let (answer, statements) = probe.statements(send(request)).await;
+            assert_eq!((answer.status, answer.code().as_str(), statements), (400, "multiple_credentials", 0), "{name}");
+        }
     }
 
     async fn a_refused_proof_is_no_stranger(probe: Probe) {
