@@ -445,8 +445,8 @@ impl Jwt {
         payload.iss == self.issuer && payload.aud == self.audience
     }
 
-    /// Returns the claims of a token that points to a session, in any stage, and that is good for whoever has
-    /// it. See [`verify`](Self::verify).
+    /// Returns the claims of a token that points to a session, in any stage. A token that is bound to a key is
+    /// refused. See [`verify`](Self::verify).
     pub(crate) fn verify_session(
         &self,
         token: &str,

@@ -579,7 +579,7 @@ on_every_database! {
         for number in 1..10 {
             let other = Device::start(&auth, "tv").await;
             if number == 5 {
-                // Success takes nothing back: whoever has one account could start as often as they like.
+                // Success resets no count. Otherwise one account would be enough to start without a limit.
                 Person::of(&auth, &account).await.approve(&other).await.expect("it is approved");
                 let _token = other.poll().await.expect("a token");
             }

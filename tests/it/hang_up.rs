@@ -120,8 +120,8 @@ async fn check_open(probe: &Probe, query: &str, expected: i64, what: &str) {
 }
 
 /// Asks for a number of transactions. MariaDB makes its list anew only if nobody has read it for 100 ms.
-/// Whoever asks more often sees an old list for as long as they ask, so the tests ask one after another and
-/// leave time between. The time differs, for another process that does the same.
+/// If the tests ask more often, they get the old list again and again. So they ask one after another, with a
+/// pause. The pause differs each time, because another process may do the same.
 async fn listed(probe: &Probe, query: &str) -> i64 {
     static NUMBER: Mutex<u64> = Mutex::const_new(0);
     if probe.database.backend != Backend::MySql {
