@@ -119,6 +119,13 @@ pub mod own_api_key;
 pub mod own_session;
 #[cfg(feature = "routes")]
 pub mod page;
+#[cfg(feature = "passkey")]
+pub mod passkey;
+/// Without the feature, the tables are still there: nodes with it may share them.
+#[cfg(not(feature = "passkey"))]
+mod passkey {
+    pub(crate) mod entity;
+}
 pub mod password;
 pub mod password_change;
 pub mod password_reset;
@@ -140,6 +147,8 @@ pub mod totp;
 pub mod trusted_device;
 mod upkeep;
 pub mod verification;
+#[cfg(feature = "passkey")]
+mod webauthn;
 
 pub use account::Account;
 pub use base::client::{ClientInfo, ForwardedHeader, PeerAddr, TrustedProxies};

@@ -43,6 +43,7 @@ mod maintenance;
 mod membership;
 mod new_device;
 mod outbox;
+mod passkey;
 mod permission;
 mod rate_limit;
 mod second_factor;
@@ -82,6 +83,7 @@ impl MigratorTrait for List {
             Box::new(api_key::Migration),
             Box::new(device_login::Migration),
             Box::new(dpop::Migration),
+            Box::new(passkey::Migration),
         ]
     }
 

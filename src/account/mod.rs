@@ -634,8 +634,9 @@ impl<'a> Accounts<'a> {
         id: AccountId,
         factors: impl IntoIterator<Item = Factor>,
     ) -> Result<(), AccountError> {
-        // A password is not a second factor.
-        let second = factors.into_iter().filter(|factor| *factor != Factor::Password);
+        // These are no second factors.
+        let first = [Factor::Password, Factor::UnverifiedPasskey];
+        let second = factors.into_iter().filter(|factor| !first.contains(factor));
         let factors: EnrolledFactors = second.collect();
         loop {
             let set = transaction!(self.db, |txn| {

@@ -51,10 +51,14 @@ factors! {
     Totp = 3, "totp", 't';
     /// A saved recovery code.
     RecoveryCode = 4, "recovery_code", 'r';
-    /// A passkey (WebAuthn).
+    /// A passkey (WebAuthn). Either its authenticator has verified its user, so that it is two factors, or it
+    /// was the second step.
     Passkey = 5, "passkey", 'k';
     /// A second factor that the application checks, see [`ExternalFactor`](crate::port::ExternalFactor).
     External = 6, "external", 'x';
+    /// A passkey that was one factor and not two, as the first step of a sign-in: its authenticator did not
+    /// verify its user, or the browser has made it by itself. It is no second factor.
+    UnverifiedPasskey = 7, "unverified_passkey", 'u';
 }
 
 impl Factor {

@@ -92,6 +92,8 @@ ids! {
     MessageId,
     /// Identifies one authenticator of an account.
     TotpId,
+    /// Identifies one passkey of an account. It is not the id that the authenticator has given it.
+    PasskeyId,
     /// Identifies one recovery of an account by an administrator.
     AccountRecoveryId,
     /// Identifies one trusted device of an account. It is not the token of the device.

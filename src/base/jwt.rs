@@ -668,7 +668,7 @@ impl Key {
     any(feature = "rust_crypto", feature = "aws_lc_rs"),
     expect(clippy::unnecessary_wraps, reason = "without a backend it is an error")
 )]
-fn install_backend() -> Result<(), SignerError> {
+pub(crate) fn install_backend() -> Result<(), SignerError> {
     #[cfg(feature = "rust_crypto")]
     {
         let _ = crypto::rust_crypto::DEFAULT_PROVIDER.install_default();

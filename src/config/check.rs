@@ -114,6 +114,7 @@ impl Config {
         self.check_api_key(&mut check);
         self.check_device_login(&mut check);
         self.check_dpop(&mut check);
+        self.check_passkey(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",

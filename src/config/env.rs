@@ -5,7 +5,7 @@
 //! and is skipped.) A text stays a text: `12345` is a valid cookie name. Durations are written as
 //! `15m`, `12h`, `7d`, `90s`. Lists are separated by commas.
 //!
-//! Some settings have no variable: `password.peppers`, `keys.signing`, `permission.levels`, all settings of captchas,
+//! Some settings have no variable: `config.passkey`, `password.peppers`, `keys.signing`, `permission.levels`, all settings of captchas,
 //! `config.factor`, `config.account_recovery`, `config.action_proof`, `config.device_login`, `config.totp` except the
 //! issuer, `trusted_device.max_per_account` and `superusers`, the rest of `config.api_key`,
 //! `retention.account_recoveries`, `retention.device_requests`, the paths of `mail.links`, `attempts.kinds`, and single

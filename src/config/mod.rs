@@ -24,6 +24,7 @@ pub mod dpop;
 pub mod env;
 pub mod factor;
 pub mod mail;
+pub mod passkey;
 pub mod retention;
 pub mod service;
 pub mod totp;
@@ -37,6 +38,7 @@ pub use device_login::{DeviceClient, DeviceCodeReuse, DeviceLoginConfig, DeviceN
 pub use dpop::DpopConfig;
 pub use factor::FactorConfig;
 pub use mail::{Delivery, LinkConfig, MailConfig};
+pub use passkey::{PasskeyConfig, UserVerification};
 pub use retention::RetentionConfig;
 pub use service::{ServiceConfig, Unauthenticated};
 pub use totp::{TotpAlgorithm, TotpConfig};
@@ -100,6 +102,8 @@ pub struct Config {
     pub device_login: DeviceLoginConfig,
     /// Tokens that are bound to a key of their client.
     pub dpop: DpopConfig,
+    /// For which domain passkeys are made, and what they must prove.
+    pub passkey: PasskeyConfig,
 }
 
 /// Secrets and signing keys.
@@ -841,5 +845,11 @@ impl Config {
     /// Returns the name of the cookie for browsers that asked for a sign-in by mail.
     pub(crate) fn mail_login_cookie_name(&self) -> String {
         format!("{}-mail", self.cookie_name())
+    }
+
+    /// Returns the name of the cookie for browsers that began a sign-in with a passkey.
+    #[cfg(feature = "passkey")]
+    pub(crate) fn passkey_cookie_name(&self) -> String {
+        format!("{}-passkey", self.cookie_name())
     }
 }

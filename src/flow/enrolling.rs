@@ -157,7 +157,7 @@ impl FactorOwner {
             return Ok(GoesOn::Issued(Box::new(Box::pin(issued).await?)));
         }
         account_store::set_last_login(txn, row.id, now).await?;
-        let demands = Demands::after_enrolment(row, enrolled);
+        let demands = Demands::after_enrolment(auth.context(), row, enrolled);
         let session = NewSession::new(auth, row, passed, demands, client, now)
             .finishing(self.state(), self.transport())
             .at_epoch(epoch);

@@ -1,6 +1,8 @@
 //! What the flows of second factors share: which factor must be recent before they are changed, and
 //! the count of guesses.
 
+use std::time::Duration;
+
 use crate::account::Account;
 use crate::attempt::{Admission, Subject};
 use crate::base::client::ClientInfo;
@@ -103,7 +105,17 @@ pub(crate) fn require_factor(
     owner: &FactorOwner,
     factor: Factor,
 ) -> Result<(), AuthError> {
-    let (context, age) = (auth.context(), auth.context().config.session.recent_factor);
+    require_factor_within(auth, owner, factor, auth.context().config.session.recent_factor)
+}
+
+/// The same, within this time.
+pub(crate) fn require_factor_within(
+    auth: &Portcullis,
+    owner: &FactorOwner,
+    factor: Factor,
+    age: Duration,
+) -> Result<(), AuthError> {
+    let context = auth.context();
     check_session(owner)?;
     // It need not be a factor of the account yet.
     let passed = owner.passed().passed_at(factor);

@@ -28,6 +28,7 @@ use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::AccountId;
 use crate::base::transaction::{Fault, Txn, transaction};
+use crate::context::Context;
 use crate::handle::Portcullis;
 use crate::identity::enrolment::{due_at, requires_factor};
 use crate::identity::resolution::Resolved;
@@ -72,6 +73,8 @@ impl LoginOutcome {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Demands {
     enrolled: EnrolledFactors,
+    /// True if a second factor is asked for.
+    asks: bool,
     /// The enrolled factors that are enough as a second step.
     accepted: EnrolledFactors,
     new_password: bool,
@@ -101,11 +104,11 @@ impl Demands {
     ) -> Result<Self, Fault> {
         let context = auth.context();
         let config = &context.config.factor;
-        let alone = Self::without_roles(row);
+        let alone = Self::without_roles(context, row);
         let enrolled = alone.enrolled;
         let enough = enrolled.enough(config.least);
         let weak = enrolled.without(Factor::RecoveryCode);
-        if !enough.is_empty() && weak == enough {
+        if !enough.is_empty() && weak == enough && alone.asks {
             return Ok(alone);
         }
         let resolver = auth.per_instance::<Resolver>();
@@ -120,7 +123,7 @@ impl Demands {
                 true => enough.with(Factor::RecoveryCode),
                 false => enough,
             };
-            return Ok(Self { accepted, ..alone });
+            return Ok(Self { accepted, asks: true, ..alone });
         }
         let due = due_at(context, row.enrolment_due_at, now);
         let enrolment = if due > now { Enrolment::Due(due) } else { Enrolment::Now };
@@ -132,22 +135,23 @@ impl Demands {
 
     /// Returns what a new account requires. It has no roles yet. If it gets one, the next request looks
     /// at it.
-    pub(crate) fn of_new(row: &account::Model) -> Self {
-        Self::without_roles(row)
+    pub(crate) fn of_new(context: &Context, row: &account::Model) -> Self {
+        Self::without_roles(context, row)
     }
 
     /// Returns what an account requires that goes to another person: only a new password. Everything
     /// else is deleted. If a role requires a factor, that comes after the password.
     pub(crate) fn of_handed_over() -> Self {
         let none = EnrolledFactors::default();
-        Self { enrolled: none, accepted: none, new_password: true, enrolment: Enrolment::NotNeeded }
+        let enrolment = Enrolment::NotNeeded;
+        Self { enrolled: none, asks: false, accepted: none, new_password: true, enrolment }
     }
 
     /// True if a second factor is all that is missing after the password. Only then a
     /// [trusted device](crate::trusted_device) may stand in for it, or may be made.
     pub(crate) fn only_second_factor(self) -> bool {
-        let Self { enrolled, accepted: _, new_password, enrolment } = self;
-        !enrolled.is_empty() && !new_password && enrolment == Enrolment::NotNeeded
+        let Self { enrolled: _, asks, accepted: _, new_password, enrolment } = self;
+        asks && !new_password && enrolment == Enrolment::NotNeeded
     }
 
     /// The same, after a new password was set.
@@ -156,9 +160,13 @@ impl Demands {
     }
 
     /// Returns what is required after a second factor was set up.
-    pub(crate) fn after_enrolment(row: &account::Model, enrolled: EnrolledFactors) -> Self {
-        let alone = Self::without_roles(row);
-        Self { enrolled, accepted: enrolled, ..alone }
+    pub(crate) fn after_enrolment(
+        context: &Context,
+        row: &account::Model,
+        enrolled: EnrolledFactors,
+    ) -> Self {
+        let alone = Self::without_roles(context, row);
+        Self { enrolled, asks: true, accepted: enrolled, ..alone }
     }
 
     /// True if a factor must be set up before the account may be used.
@@ -169,10 +177,17 @@ impl Demands {
         }
     }
 
-    fn without_roles(row: &account::Model) -> Self {
+    fn without_roles(context: &Context, row: &account::Model) -> Self {
         let enrolled = EnrolledFactors(row.enrolled_factors);
+        // Recovery codes stand in for another factor.
+        let others = enrolled.without(Factor::Passkey).without(Factor::RecoveryCode);
+        let asks = match context.config.passkey.asked_after_password {
+            true => !enrolled.is_empty(),
+            false => !others.is_empty(),
+        };
         Self {
             enrolled,
+            asks,
             accepted: enrolled,
             new_password: row.must_change_password,
             enrolment: Enrolment::NotNeeded,
@@ -195,7 +210,7 @@ impl Demands {
 
     /// Returns the stage to which these factors lead.
     fn stage(self, proved: &PassedFactors, further: bool) -> Stage {
-        if !self.enrolled.is_empty() && !self.has_second(proved, further) {
+        if self.asks && !self.has_second(proved, further) {
             Stage::PendingSecondFactor
         } else if self.enrolment == Enrolment::LastRecoveryCode {
             Stage::MustEnrol
@@ -490,7 +505,8 @@ mod tests {
     fn demands(enrolled: &[Factor], new_password: bool) -> Demands {
         let enrolled: EnrolledFactors = enrolled.iter().copied().collect();
         let enrolment = Enrolment::NotNeeded;
-        Demands { enrolled, accepted: enrolled, new_password, enrolment }
+        let asks = !enrolled.is_empty();
+        Demands { enrolled, asks, accepted: enrolled, new_password, enrolment }
     }
 
     #[test]

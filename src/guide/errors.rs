@@ -82,6 +82,21 @@
 //! | `already_verified` | 409 | the address is already verified |
 //! | `challenge_required` | 403 | the route requires an answered challenge; `purpose` says which one |
 //!
+//! # Passkeys
+//!
+//! | code | status | cause |
+//! |---|---|---|
+//! | `passkey_challenge_ended` | 403 | the challenge was answered before, has expired, or belongs to another browser, session or purpose; begin again |
+//! | `passkey_not_accepted` | 403 | what the browser returned for a [passkey](crate::passkey) was not accepted; the detail says which check failed |
+//! | `unknown_credential` | 403 | no account has this passkey. Only then, the page may tell the browser with `signalUnknownCredential` |
+//! | `passkey_cannot_sign_in` | 403 | the account is disabled, closed or not verified, or was changed at the same time |
+//! | `passkey_copied` | 403 | the authenticator has counted backwards, so there may be a copy of it |
+//! | `passkey_not_found` | 404 | the account has no such passkey |
+//! | `passkey_already_added` | 409 | an account has this passkey already |
+//! | `too_many_passkeys` | 409 | the account has the maximum number of passkeys |
+//! | `last_way_in` | 409 | without it, nobody could sign in to the account: it has no password and no verified mailbox |
+//! | `passkeys_not_configured` | 500 | the service has no domain for passkeys, see [`operating`](super::operating) |
+//!
 //! # Action proofs
 //!
 //! | code | status | cause |

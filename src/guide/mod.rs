@@ -21,6 +21,7 @@
 //! | make a copy of a device's token useless | [`dpop`](crate::dpop) |
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
+//! | let people sign in with passkeys, without a password | [`passkeys`] |
 //! | check a factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |
 //! | let programs act for an account | [`api_key`](crate::api_key) |
 //! | let a browser skip the second factor for 30 days | [`trusted_device`](crate::trusted_device) |
@@ -79,6 +80,7 @@
 //! | second factor | a factor in addition to the first step of a sign-in |
 //! | factor of your own | a second factor that your application checks, such as a printed card; requests and answers call it `external` |
 //! | authenticator | an app that shows codes (TOTP) |
+//! | passkey | a key in a phone, computer or security key that signs in at one domain (WebAuthn) |
 //! | enrolment | setting up a second factor; the codes `enrolment_required` and `enrol` mean this |
 //! | unfinished sign-in | the person has passed one step and needs another one; it is not a session |
 //! | verified address | an address or number whose owner has shown once that they read what is sent to it |
@@ -115,6 +117,8 @@ pub mod mail;
 pub mod migrations;
 pub mod nodes;
 pub mod operating;
+#[cfg(all(feature = "passkey", feature = "routes"))]
+pub mod passkeys;
 pub mod permissions;
 pub mod personal_data;
 pub mod pgbouncer;

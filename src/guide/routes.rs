@@ -13,6 +13,8 @@
 //! | `/device` and below | [`device_login::routes(&auth)`](crate::device_login::routes) |
 //! | `/.well-known/oauth-authorization-server` and below | [`device_login::well_known(&auth)`](crate::device_login::well_known), at the root |
 //! | `/second-factor` and below, `/totp` and below, `/recovery-codes`, `/sent-codes` and below, `/trusted-devices` and below, `/reauthenticate/challenge` | [`second_factor::routes(&auth)`](crate::second_factor::routes) |
+//! | `/passkeys` and below, `/login/passkey` and below | [`passkey::routes(&auth)`](crate::passkey::routes) |
+//! | `/.well-known/webauthn` | [`passkey::well_known(&auth)`](crate::passkey::well_known), at the root |
 //! | `/account`, `/account/keep`, `/account/export` | [`own_account::routes(&auth)`](crate::own_account::routes) |
 //! | `/.well-known/change-password` | [`password_change::well_known(&auth)`](crate::password_change::well_known), at the root |
 //!

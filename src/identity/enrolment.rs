@@ -34,7 +34,9 @@ pub(crate) fn allows_trusted_devices(context: &Context, superuser: bool, grants:
 
 /// Returns true if a trusted device stood in for the second factor of this session, and may not any more:
 /// by a role that was granted or changed since, because the account became a superuser, or because the
-/// feature is off. A session that has passed a second factor meanwhile needs no device.
+/// feature is off. A session that has passed a second factor meanwhile needs no device. The same applies to a
+/// session that needed no passkey because of
+/// [`asked_after_password`](crate::config::PasskeyConfig::asked_after_password).
 ///
 /// Otherwise a thief of the password and the device would keep the new rights until the session ends.
 pub(super) fn stand_in_is_over(
@@ -44,7 +46,10 @@ pub(super) fn stand_in_is_over(
     grants: &Grants,
 ) -> bool {
     let (passed, enrolled) = (&state.factors, account.enrolled);
-    if passed.trusted_device_at().is_none() || enrolled.is_empty() {
+    let by_device = passed.trusted_device_at().is_some();
+    let others = enrolled.without(Factor::Passkey).without(Factor::RecoveryCode);
+    let by_password = !context.config.passkey.asked_after_password && others.is_empty();
+    if !(by_device || by_password) || enrolled.is_empty() {
         return false;
     }
     let second = |factor| {
@@ -55,6 +60,9 @@ pub(super) fn stand_in_is_over(
         return false;
     }
     let superuser = account.is_superuser();
+    if !by_device {
+        return requires_factor(context, superuser, grants);
+    }
     let least = context.config.factor.least;
     let strong = |factor| !EnrolledFactors::default().with(factor).enough(least).is_empty();
     let too_weak =

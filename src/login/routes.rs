@@ -20,7 +20,7 @@ use crate::password::Password;
 use crate::route::{
     self, JsonOrForm, OptionalBody, RouteError, mount, row, signed_in, signed_in_with,
 };
-use crate::second_factor::{self, MethodName};
+use crate::second_factor::{self, CredentialBody, MethodName};
 use crate::session::{Stage, Transport};
 
 /// The routes of signing in and out.
@@ -68,11 +68,12 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
 }
 
 async fn methods(State(auth): State<Portcullis>) -> Response {
-    let methods: Vec<&str> = [("login", "password"), ("mail_login", "mail")]
-        .into_iter()
-        .filter(|(c, _)| auth.is_mounted(c))
-        .map(|(_, m)| m)
-        .collect();
+    let methods: Vec<&str> =
+        [("login", "password"), ("mail_login", "mail"), ("passkey", "passkey")]
+            .into_iter()
+            .filter(|(c, _)| auth.is_mounted(c))
+            .map(|(_, m)| m)
+            .collect();
     let registration = if auth.is_mounted("registration") {
         auth.context().config.login.registration.as_str()
     } else {
@@ -145,6 +146,7 @@ async fn logout(Handle(request_identity): Handle) -> Result<Response, Rejection>
 struct ReauthenticateBody {
     password: Option<Password>,
     code: Option<String>,
+    credential: Option<CredentialBody>,
     method: Option<MethodName>,
 }
 
@@ -158,9 +160,10 @@ async fn reauthenticate(
         Entitled::SignedIn(identity) => identity,
         // It proves the mailbox with a code. To prove a password again, the user signs in again.
         Entitled::Enrolling(session) => {
-            let code =
-                body.code.filter(|_| body.password.is_none()).ok_or_else(|| missing("code"))?;
-            let code = second_factor::code_in(body.method, code);
+            if body.password.is_some() {
+                return Err(missing("code"));
+            }
+            let code = second_factor::code_in(body.method, body.code, body.credential)?;
             let flow = auth.second_factor();
             let stepped_up = flow.prove_enrolling(&session, code, &client).await?;
             let mut members = second_factor::left(stepped_up.recovery_codes_left);
@@ -168,14 +171,15 @@ async fn reauthenticate(
             return Ok(signed_in_with(StatusCode::OK, stepped_up.issued, members));
         }
     };
-    match (body.password, body.code, body.method) {
-        (Some(password), None, None) => {
+    let proof = body.code.is_some() || body.credential.is_some();
+    match (body.password, proof) {
+        (Some(password), false) if body.method.is_none() => {
             let login = auth.login();
             let issued = login.reauthenticate(&identity, password.as_str(), &client).await?;
             Ok(signed_in(StatusCode::OK, issued))
         }
-        (None, Some(code), method) => {
-            let code = second_factor::code_in(method, code);
+        (None, true) => {
+            let code = second_factor::code_in(body.method, body.code, body.credential)?;
             let stepped_up = auth.second_factor().step_up(&identity, code, &client).await?;
             let left = second_factor::left(stepped_up.recovery_codes_left);
             Ok(signed_in_with(StatusCode::OK, stepped_up.issued, left))

@@ -71,8 +71,14 @@ impl MailLogin<'_> {
                 .await?;
             // This is the account's first sign-in, which never counts as a new device.
             let row = Model { last_login_at: None, ..row };
-            let session =
-                self.session(&row, None, Demands::of_new(&row), true, confirmation, client);
+            let session = self.session(
+                &row,
+                None,
+                Demands::of_new(context, &row),
+                true,
+                confirmation,
+                client,
+            );
             Ok::<_, MailLoginError>(session.make(txn, Locked::by_the_flow()).await?)
         })
     }

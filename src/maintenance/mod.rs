@@ -139,6 +139,8 @@ use crate::one_time::{LONGEST_COOL_DOWN, store as challenge_store};
 use crate::outbox::store as outbox_store;
 use crate::own_account::{self, OwnAccountError, Swept};
 use crate::own_api_key;
+#[cfg(feature = "passkey")]
+use crate::passkey::store as passkey_store;
 use crate::permission::store as permission_store;
 use crate::rate_limit::store as rate_store;
 use crate::session::store as session_store;
@@ -223,6 +225,8 @@ pub struct MaintenanceReport {
     pub device_requests: u64,
     /// Proofs of keys that were used.
     pub dpop_proofs: u64,
+    /// Challenges of passkeys that nobody has answered.
+    pub passkey_challenges: u64,
 }
 
 impl MaintenanceReport {
@@ -231,7 +235,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 22] {
+    fn named(&self) -> [(&'static str, u64); 23] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -255,6 +259,7 @@ impl MaintenanceReport {
             ("api_key_notices", self.api_key_notices),
             ("device_requests", self.device_requests),
             ("dpop_proofs", self.dpop_proofs),
+            ("passkey_challenges", self.passkey_challenges),
         ]
     }
 }
@@ -499,6 +504,12 @@ impl Sweep<'_> {
         self.batches(&db, requests, || device_login_store::purge(&executor, before, BATCH)).await?;
         let proofs = &mut report.dpop_proofs;
         self.batches(&db, proofs, || dpop_store::purge(&executor, now, BATCH)).await?;
+        #[cfg(feature = "passkey")]
+        {
+            let begun = &mut report.passkey_challenges;
+            let purge = || passkey_store::purge_challenges(&executor, now, BATCH);
+            self.batches(&db, begun, purge).await?;
+        }
 
         if let Some(time) = kept.unverified_accounts {
             self.accounts(&db, now.minus(time), now, &mut report.accounts).await?;

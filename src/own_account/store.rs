@@ -24,7 +24,7 @@ pub(super) const MOST_ROWS: u64 = 10_000;
 
 /// The tables whose rows are removed when an account is erased. Sessions come last, because they
 /// lead to the rows that belong to them.
-const ERASED: [&str; 19] = [
+const ERASED: [&str; 22] = [
     "auth_login_name",
     "auth_former_address",
     "auth_account_role",
@@ -37,6 +37,9 @@ const ERASED: [&str; 19] = [
     "auth_denial",
     "auth_totp",
     "auth_recovery_code",
+    "auth_passkey",
+    "auth_passkey_user",
+    "auth_passkey_challenge",
     "auth_trusted_device",
     "auth_api_key",
     "auth_account_recovery",
@@ -212,7 +215,7 @@ const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_ro
 const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
 
 /// The tables with a column `account_id`.
-pub(super) const PARTS: [Part; 19] = [
+pub(super) const PARTS: [Part; 22] = [
     Part {
         name: "former_addresses",
         table: "auth_former_address",
@@ -358,6 +361,37 @@ pub(super) const PARTS: [Part; 19] = [
         table: "auth_recovery_code",
         order: ("created_at", Order::Asc),
         columns: &[("created_at", "created_at", Time), ("used_at", "used_at", Time)],
+    },
+    Part {
+        name: "passkeys",
+        table: "auth_passkey",
+        order: ("created_at", Order::Asc),
+        columns: &[
+            ("id", "id", Id),
+            ("name", "name", Text),
+            ("credential_id", "credential_id", Text),
+            ("transports", "transports", Text),
+            ("aaguid", "aaguid", Id),
+            ("created_at", "created_at", Time),
+            ("last_used_at", "last_used_at", Time),
+        ],
+    },
+    Part {
+        name: "passkey_users",
+        table: "auth_passkey_user",
+        order: ("created_at", Order::Asc),
+        columns: &[("created_at", "created_at", Time)],
+    },
+    Part {
+        name: "passkey_challenges",
+        table: "auth_passkey_challenge",
+        order: ("created_at", Order::Desc),
+        columns: &[
+            ("purpose", "purpose", Text),
+            ("session_id", "session_id", Id),
+            ("created_at", "created_at", Time),
+            ("expires_at", "expires_at", Time),
+        ],
     },
     Part {
         name: "device_requests",

@@ -55,6 +55,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::account::enrolled::store as enrolled_store;
 use crate::account::entity::account;
 use crate::account::store::MailedPassword;
 use crate::account::{Account, StoredPassword, store as account_store};
@@ -463,6 +464,7 @@ impl PasswordChange<'_> {
                 return Err(PasswordChangeError::ChangedMeanwhile);
             }
             one_time::end_by_session(txn, account, now).await?;
+            enrolled_store::forget_passkeys_by_browser(txn, row.id).await?;
             audit_log::record(txn, &event).await?;
             outbox::put(txn, context, &notice).await?;
             if let Some(ticket) = ticket {

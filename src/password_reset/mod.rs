@@ -114,6 +114,7 @@
 use std::time::Duration;
 
 use crate::account::enrolled::remove_factors;
+use crate::account::enrolled::store::forget_passkeys_by_browser;
 use crate::account::entity::account::Model;
 use crate::account::{Account, LoginId, StoredPassword, store as account_store, trim_login_id};
 use crate::api_key;
@@ -395,6 +396,7 @@ impl PasswordReset<'_> {
                 remove_factors(txn, context, &row).await?;
                 api_key::end_all(txn, row.id, "handed over", now).await?;
             }
+            forget_passkeys_by_browser(txn, row.id).await?;
             // Everything that was sent before is now invalid: other links, and changes of an
             // address.
             one_time::end_of_account(txn, row.id, None, now).await?;

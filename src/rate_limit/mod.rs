@@ -113,8 +113,12 @@ pub(crate) const FACTOR_CHALLENGES_DEVICE: &str = "factor_challenges_device";
 /// The rule for wrong codes of device logins, for accounts and for sources.
 pub(crate) const DEVICE_CODES: &str = "device_codes";
 
+/// The rule for challenges of passkeys in sessions.
+pub(crate) const PASSKEY_CHALLENGES: &str = "passkey_challenges_account";
+
 /// The rules whose subject is an account.
-const OF_ACCOUNT: [&str; 4] = [ACCOUNT, FACTOR_CHALLENGES, FACTOR_CHALLENGES_DEVICE, DEVICE_CODES];
+const OF_ACCOUNT: [&str; 5] =
+    [ACCOUNT, FACTOR_CHALLENGES, FACTOR_CHALLENGES_DEVICE, DEVICE_CODES, PASSKEY_CHALLENGES];
 
 /// How long a store is not asked after a failure.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -340,13 +340,19 @@ impl Registration<'_> {
                 // This is the account's first sign-in, which never counts as a new device.
                 let row = account::Model { last_login_at: None, ..row };
                 let proved = PassedFactors::one(Factor::Password, now);
-                let made =
-                    NewSession::new(self.auth, &row, proved, Demands::of_new(&row), client, now)
-                        .remember(application.remember)
-                        .transport(application.transport)
-                        .replacing(self.replaces)
-                        .make(txn, Locked::by_the_flow())
-                        .await?;
+                let made = NewSession::new(
+                    self.auth,
+                    &row,
+                    proved,
+                    Demands::of_new(context, &row),
+                    client,
+                    now,
+                )
+                .remember(application.remember)
+                .transport(application.transport)
+                .replacing(self.replaces)
+                .make(txn, Locked::by_the_flow())
+                .await?;
                 Ok::<_, RegistrationError>((account, Some(made)))
             });
             freed = match &made {

@@ -21,8 +21,8 @@ use crate::base::transaction::{Db, Fault};
 use crate::handle::Portcullis;
 use crate::{
     account, account_recovery, api_key, attempt, audit_log, captcha, device_login, dpop,
-    new_device, one_time, outbox, permission, rate_limit, recovery_code, session, session_data,
-    totp, trusted_device, upkeep,
+    new_device, one_time, outbox, passkey, permission, rate_limit, recovery_code, session,
+    session_data, totp, trusted_device, upkeep,
 };
 
 mod store;
@@ -155,6 +155,9 @@ pub fn tables() -> Vec<Table> {
         table::<dpop::entity::Entity>(),
         table::<trusted_device::entity::Entity>(),
         table::<api_key::entity::Entity>(),
+        table::<passkey::entity::passkey::Entity>(),
+        table::<passkey::entity::user::Entity>(),
+        table::<passkey::entity::challenge::Entity>(),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! The second step of a sign-in, and proving a second factor again.
 //!
 //! An account with a second factor signs in in two steps. Portcullis checks the codes of
-//! [authenticators](crate::totp), [recovery codes](crate::recovery_code), and codes that are
-//! [sent](crate::sent_code) by mail or text message. Other factors, such as a printed card or a
+//! [authenticators](crate::totp), [recovery codes](crate::recovery_code), codes that are
+//! [sent](crate::sent_code) by mail or text message, and [passkeys](crate::passkey). Other factors, such as a printed card or a
 //! hardware key, are checked by your application: see [A factor of your own](#a-factor-of-your-own).
 //!
 //! 1. `POST /login` answers `second_factor_required`, with a token that is no session. The member
@@ -204,12 +204,13 @@
 //!   `offers_trust`.
 //! - `POST /second-factor/challenge`: for an unfinished sign-in. `POST /reauthenticate/challenge`: for a
 //!   session, and for a sign-in that must set up a factor. Both take `method`: `mailed_code`,
-//!   `texted_code` or `external`. They answer 202 with `expires_at`, and with the `target` of a sent code,
+//!   `texted_code`, `external` or `passkey`. They answer 202 with `expires_at`, and with the `target` of a sent code,
 //!   of which most is hidden, or the `challenge` of a factor of your own. A factor that asks nothing answers
-//!   `{"challenge": null}`, without `expires_at`.
+//!   `{"challenge": null}`, without `expires_at`. For a passkey, they answer with `options` for the browser.
 //! - `POST /second-factor/verify`: takes `code` and `method` (`totp`, `recovery_code`, `mailed_code`,
 //!   `texted_code` or `external`). Without a method, the form of the code decides between the first two.
-//!   So all others need their `method`. It answers 200, as `POST /login` does. After a recovery code it
+//!   So all others need their `method`. For a [passkey](crate::passkey) it takes `credential` instead: what the
+//!   browser returned. It answers 200, as `POST /login` does. After a recovery code it
 //!   has the member `recovery_codes_left`. With `0`, the `result` is `enrolment_required`. See [what a page
 //!   should do](crate::recovery_code#what-a-page-should-do). With `trust_device`, the answer has the member
 //!   `trusted_device`.
@@ -220,7 +221,7 @@
 //! extractor [`FactorOwner`] accepts both.
 //!
 //! `POST /reauthenticate` belongs to [`login`](crate::login). It takes `password`, or `code` and
-//! `method` as above. A sign-in that must set up a factor gets the `result` `enrolment_required` again
+//! `method`, or `credential` as above. A sign-in that must set up a factor gets the `result` `enrolment_required` again
 //! after a right code.
 //!
 //! # Configuration
@@ -236,7 +237,8 @@
 //!
 //! # Errors
 //! `wrong_code`, `code_ended`, `mailed_code_after_reset` (403), `wrong_stage` (401), `factor_used_already`,
-//! `factor_not_enrolled`, `session_limit` (409), `external_factor_unavailable` (503); `link_used` (409), for
+//! `factor_not_enrolled`, `session_limit` (409), `rate_limited` (429) and `passkeys_not_configured` (500) for the
+//! challenge of a passkey, `external_factor_unavailable` (503); `link_used` (409), for
 //! the link that undoes; `too_many_attempts` (429), only with `attempts.reveal_lockout`. For the challenges,
 //! the set-up and the removal of a factor of your own: `insufficient_user_authentication` (401),
 //! `address_not_proved` (403), `factor_already_enrolled`, `factor_required` (409), `too_soon` (429).
@@ -254,13 +256,15 @@ use crate::attempt::{Admission, Ticket};
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
-use crate::base::factor::{EnrolledFactors, Factor};
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::SessionId;
 use crate::base::transaction::{MaybeFault, Txn, transaction};
 use crate::flow::factors::{self, Reauthentication};
 use crate::flow::sign_in::{self, Demands, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
+#[cfg(feature = "passkey")]
+use crate::passkey::{AuthenticationResponse, RightPasskey, Shown};
 use crate::recovery_code::RightRecoveryCode;
 use crate::sent_code::{CodeChannel, RightSentCode, Typed, is_after_reset};
 use crate::session::{
@@ -272,6 +276,8 @@ use crate::trusted_device::{self, NewTrust};
 mod error;
 mod external;
 mod own_factor;
+#[cfg(feature = "passkey")]
+mod passkey;
 #[cfg(feature = "routes")]
 mod routes;
 mod undo;
@@ -284,7 +290,7 @@ pub use own_factor::FactorChallenge;
 #[cfg(feature = "routes")]
 pub use routes::routes;
 #[cfg(feature = "routes")]
-pub(crate) use routes::{MethodName, code_in, left};
+pub(crate) use routes::{CredentialBody, MethodName, code_in, left};
 pub use undo::FactorUndoError;
 
 /// A factor whose codes are checked here.
@@ -294,6 +300,8 @@ enum Method {
     RecoveryCode,
     Sent(CodeChannel),
     External,
+    #[cfg(feature = "passkey")]
+    Passkey,
 }
 
 impl Method {
@@ -303,6 +311,8 @@ impl Method {
             Self::RecoveryCode => Factor::RecoveryCode,
             Self::Sent(channel) => channel.factor(),
             Self::External => Factor::External,
+            #[cfg(feature = "passkey")]
+            Self::Passkey => Factor::Passkey,
         }
     }
 }
@@ -313,27 +323,45 @@ impl Method {
 pub struct FactorCode {
     method: Method,
     text: Zeroizing<String>,
+    #[cfg(feature = "passkey")]
+    passkey: Option<Box<AuthenticationResponse>>,
 }
 
 impl FactorCode {
     /// A code of an authenticator.
     pub fn totp(code: impl Into<String>) -> Self {
-        Self { method: Method::Totp, text: Zeroizing::new(code.into()) }
+        Self::typed(Method::Totp, code.into())
     }
 
     /// A recovery code.
     pub fn recovery_code(code: impl Into<String>) -> Self {
-        Self { method: Method::RecoveryCode, text: Zeroizing::new(code.into()) }
+        Self::typed(Method::RecoveryCode, code.into())
     }
 
     /// A code that was [sent](crate::sent_code) by mail or text message.
     pub fn sent(channel: CodeChannel, code: impl Into<String>) -> Self {
-        Self { method: Method::Sent(channel), text: Zeroizing::new(code.into()) }
+        Self::typed(Method::Sent(channel), code.into())
     }
 
     /// A code of a [factor of your own](crate::port::ExternalFactor).
     pub fn external(code: impl Into<String>) -> Self {
-        Self { method: Method::External, text: Zeroizing::new(code.into()) }
+        Self::typed(Method::External, code.into())
+    }
+
+    /// What the browser returned for a [passkey](crate::passkey).
+    #[cfg(feature = "passkey")]
+    pub fn passkey(response: AuthenticationResponse) -> Self {
+        let passkey = Some(Box::new(response));
+        Self { passkey, ..Self::typed(Method::Passkey, String::new()) }
+    }
+
+    fn typed(method: Method, text: String) -> Self {
+        Self {
+            method,
+            text: Zeroizing::new(text),
+            #[cfg(feature = "passkey")]
+            passkey: None,
+        }
     }
 
     /// A code of an authenticator or a recovery code, for a page with one field. Codes of
@@ -411,6 +439,8 @@ enum RightCode {
     RecoveryCode(RightRecoveryCode),
     Sent(Box<RightSentCode>),
     External(Box<RightExternal>),
+    #[cfg(feature = "passkey")]
+    Passkey(Box<RightPasskey>),
 }
 
 /// What became of a code that somebody typed.
@@ -497,14 +527,13 @@ impl SecondFactor<'_> {
         client: &ClientInfo,
     ) -> Result<(Made, Spent), SecondFactorError> {
         let (state, account) = (&pending.state, pending.account());
-        let factor = code.factor();
-        // A sign-in may begin and end with factors that only the application tells apart.
-        if factor != Factor::External && state.has_proved(factor) {
+        if state.began_with(code.factor()) {
             return Err(SecondFactorError::FactorUsedAlready);
         }
-        let right = self.find(account, state.id, code, Use::SecondStep, client).await?;
+        let asks = (state.id, &state.factors);
+        let right = self.find(account, asks, code, Use::SecondStep, client).await?;
         let context = self.auth.context();
-        let now = context.now();
+        let (factor, now) = (right.factor, context.now());
         let proved = state.factors.clone().with(factor, now);
         let demands = right.demands;
         let session = NewSession::new(self.auth, &right.row, proved, demands, client, now)
@@ -566,17 +595,18 @@ impl SecondFactor<'_> {
     ) -> Result<SteppedUp, SecondFactorError> {
         let again = Reauthentication::of(self.auth, identity)?;
         let (account, session) = (identity.account(), identity.session());
-        let right = self.find(account, session.id(), code, Use::StepUp, client).await?;
+        let asks = (session.id(), session.factors());
+        let right = self.find(account, asks, code, Use::StepUp, client).await?;
         let context = self.auth.context();
         let now = context.now();
         let proved = transaction!(context.db(), |txn| {
             again.lock(txn).await?;
             let spent = right.spend(self.auth, txn, client, now).await?;
-            if EnrolledFactors(right.row.enrolled_factors).contains(code.factor()) {
+            if EnrolledFactors(right.row.enrolled_factors).contains(right.factor) {
                 // An owner who has a second factor needs no recovery.
                 recovering::has_factor(txn, context, &right.row, client, now).await?;
             }
-            let issued = again.make(txn, code.factor(), client, now).await?;
+            let issued = again.make(txn, right.factor, client, now).await?;
             Ok::<_, SecondFactorError>((issued, spent))
         });
         let (issued, spent) = self.end(right, session.id(), client, proved, is_wrong).await?;
@@ -600,11 +630,13 @@ impl SecondFactor<'_> {
             return Err(SecondFactorError::Session(SessionError::Ended));
         }
         let (account, id) = (owner.account(), owner.session_id());
-        let right: Boxed<'_, Right> = Box::pin(self.find(account, id, &code, Use::StepUp, client));
+        let asks = (id, owner.passed());
+        let right: Boxed<'_, Right> =
+            Box::pin(self.find(account, asks, &code, Use::StepUp, client));
         let right = right.await?;
         let context = self.auth.context();
         let now = context.now();
-        let passed = owner.passed().clone().with(code.factor(), now);
+        let passed = owner.passed().clone().with(right.factor, now);
         let start = owner.proving(self.auth, passed, client).event(EventKind::Reauthenticated);
         let proved = transaction!(context.db(), |txn| {
             session_store::lock_account(txn, account.id()).await?;
@@ -616,11 +648,12 @@ impl SecondFactor<'_> {
         Ok(SteppedUp { issued, recovery_codes_left: spent.recovery_codes_left })
     }
 
-    /// Takes an attempt, and compares the code. In case of an error the attempt is already finished.
+    /// Takes an attempt, and compares the code. In case of an error the attempt is already finished. A session
+    /// asks, in which these factors were passed before.
     async fn find(
         &self,
         account: &Account,
-        session: SessionId,
+        (session, passed): (SessionId, &PassedFactors),
         code: &FactorCode,
         used: Use,
         client: &ClientInfo,
@@ -669,7 +702,8 @@ impl SecondFactor<'_> {
         // the same.
         match found {
             Found::Right(right) if accepted && ticket.counts() => {
-                Ok(Right { code: right, factor: code.factor(), ticket, row, demands })
+                let factor = right.factor(code, used, passed);
+                Ok(Right { code: right, factor, ticket, row, demands })
             }
             // Nobody learns a verdict, so it is no guess. The answer is the same while the account is locked, so
             // that it does not tell of the lock.
@@ -706,6 +740,16 @@ impl SecondFactor<'_> {
                     Typed::Right(right) => Found::Right(RightCode::Sent(right)),
                     Typed::Wrong => Found::Wrong,
                     Typed::Ended => Found::Ended,
+                });
+            }
+            #[cfg(feature = "passkey")]
+            Method::Passkey => {
+                let Some(response) = &code.passkey else { return Ok(Found::Wrong) };
+                let shown = RightPasskey::of_account(auth.context(), row, session, response);
+                return Ok(match shown.await? {
+                    Shown::Right(right) => Found::Right(RightCode::Passkey(right)),
+                    Shown::Wrong => Found::Wrong,
+                    Shown::Ended => Found::Ended,
                 });
             }
             // The methods of a sign-in say who has this factor, so the time of an answer reveals nothing
@@ -756,6 +800,36 @@ fn is_wrong(error: &SecondFactorError) -> bool {
     matches!(error, SecondFactorError::WrongCode)
 }
 
+impl RightCode {
+    /// Returns what it proves, for this use and beside the factors that were passed before.
+    #[cfg_attr(
+        not(feature = "passkey"),
+        expect(unused_variables, reason = "only a passkey looks at them")
+    )]
+    fn factor(&self, code: &FactorCode, used: Use, passed: &PassedFactors) -> Factor {
+        match self {
+            #[cfg(feature = "passkey")]
+            Self::Passkey(right) => right.factor(used == Use::SecondStep || is_beside(passed)),
+            Self::Totp(_) | Self::RecoveryCode(_) | Self::Sent(_) | Self::External(_) => {
+                code.factor()
+            }
+        }
+    }
+}
+
+/// True if a factor was passed beside which a passkey is a second one.
+#[cfg(feature = "passkey")]
+fn is_beside(passed: &PassedFactors) -> bool {
+    passed.iter().any(|(factor, _)| match factor {
+        Factor::Password
+        | Factor::MailedCode
+        | Factor::TextedCode
+        | Factor::Totp
+        | Factor::External => true,
+        Factor::RecoveryCode | Factor::Passkey | Factor::UnverifiedPasskey => false,
+    })
+}
+
 impl Right {
     /// Uses up the code, and reports that the attempt succeeded. The transaction has locked the row of
     /// the account.
@@ -778,6 +852,11 @@ impl Right {
             }
             RightCode::Sent(right) => right.spend(txn, now).await?.then_some(None),
             RightCode::External(right) => right.spend(txn, now).await?.then_some(None),
+            #[cfg(feature = "passkey")]
+            RightCode::Passkey(right) => {
+                let beside = self.factor == Factor::Passkey;
+                right.spend(txn, beside, now).await?.then_some(None)
+            }
         };
         let recovery_codes_left = recovery_codes_left.ok_or(SecondFactorError::WrongCode)?;
         // A code that is no second factor of the account must not end the count of guesses at one that is.

@@ -167,7 +167,8 @@ impl SecondFactor<'_> {
         if account.enrolled_factors().contains(FACTOR) {
             return Err(ExternalFactorError::AlreadyEnrolled);
         }
-        let right: Boxed<'_, Right> = Box::pin(self.find(account, id, &code, Use::SetUp, client));
+        let asks = (id, owner.passed());
+        let right: Boxed<'_, Right> = Box::pin(self.find(account, asks, &code, Use::SetUp, client));
         let right = right.await?;
         let context = self.auth.context();
         let (row, now) = (&right.row, context.now());

@@ -14,7 +14,7 @@ use crate::base::problem::Rejection;
 use crate::flow::enrolling::Entitled;
 use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
-use crate::route::{self, JsonOrForm, mount, row, signed_in_with};
+use crate::route::{self, JsonOrForm, RouteError, mount, row, signed_in_with};
 use crate::sent_code::{self, CodeChannel, CodeHolder};
 use crate::session::{PendingSession, Stage};
 use crate::{recovery_code, totp, trusted_device};
@@ -36,6 +36,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 "factor_used_already",
                 "mailed_code_after_reset",
                 "no_address",
+                "passkeys_not_configured",
                 "too_soon",
             ]),
         row(Method::POST, "/reauthenticate/challenge", challenge_again)
@@ -47,6 +48,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 "external_factor_unavailable",
                 "factor_not_enrolled",
                 "no_address",
+                "passkeys_not_configured",
                 "too_soon",
             ]),
         row(Method::POST, "/second-factor/verify", verify)
@@ -93,6 +95,8 @@ enum ChallengeMethod {
     MailedCode,
     TextedCode,
     External,
+    #[cfg(feature = "passkey")]
+    Passkey,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +136,13 @@ async fn start(
     let channel = match method {
         ChallengeMethod::MailedCode => CodeChannel::Mail,
         ChallengeMethod::TextedCode => CodeChannel::TextMessage,
+        #[cfg(feature = "passkey")]
+        ChallengeMethod::Passkey => {
+            let started = auth.second_factor().challenge_passkey(holder).await?;
+            return Ok(accepted(
+                &json!({ "options": started.options, "expires_at": started.expires_at }),
+            ));
+        }
         ChallengeMethod::External => {
             let started = auth.second_factor().challenge_external(holder, client).await?;
             return Ok(accepted(&match started {
@@ -159,19 +170,47 @@ pub(crate) enum MethodName {
     MailedCode,
     TextedCode,
     External,
+    #[cfg(feature = "passkey")]
+    Passkey,
 }
 
-/// A code in the body of a request. The method says which check is made. Without it, the form of the
-/// code decides.
-pub(crate) fn code_in(method: Option<MethodName>, code: String) -> FactorCode {
-    match method {
+/// What a browser returned for a passkey.
+#[cfg(feature = "passkey")]
+pub(crate) type CredentialBody = crate::passkey::AuthenticationResponse;
+
+/// Nothing is accepted in its place.
+#[cfg(not(feature = "passkey"))]
+#[derive(Deserialize)]
+pub(crate) enum CredentialBody {}
+
+/// What proves a second factor in the body of a request. The method says which check is made. Without it, the form
+/// of the code decides.
+pub(crate) fn code_in(
+    method: Option<MethodName>,
+    code: Option<String>,
+    credential: Option<CredentialBody>,
+) -> Result<FactorCode, Rejection> {
+    let code = match (code, credential) {
+        (Some(code), None) => code,
+        #[cfg(feature = "passkey")]
+        (None, Some(credential)) if matches!(method, None | Some(MethodName::Passkey)) => {
+            return Ok(FactorCode::passkey(credential));
+        }
+        _ => return Err(RouteError::InvalidBody("missing field: code".to_owned()).into()),
+    };
+    Ok(match method {
         Some(MethodName::Totp) => FactorCode::totp(code),
         Some(MethodName::RecoveryCode) => FactorCode::recovery_code(code),
         Some(MethodName::MailedCode) => FactorCode::sent(CodeChannel::Mail, code),
         Some(MethodName::TextedCode) => FactorCode::sent(CodeChannel::TextMessage, code),
         Some(MethodName::External) => FactorCode::external(code),
+        #[cfg(feature = "passkey")]
+        Some(MethodName::Passkey) => {
+            let missing = "missing field: credential".to_owned();
+            return Err(RouteError::InvalidBody(missing).into());
+        }
         None => FactorCode::any(code),
-    }
+    })
 }
 
 /// The member of an answer that says how many recovery codes are left.
@@ -201,7 +240,8 @@ async fn undo(
 #[serde(deny_unknown_fields)]
 struct VerifyBody {
     method: Option<MethodName>,
-    code: String,
+    code: Option<String>,
+    credential: Option<CredentialBody>,
     #[serde(default)]
     trust_device: bool,
 }
@@ -212,7 +252,7 @@ async fn verify(
     client: ClientInfo,
     JsonOrForm(body): JsonOrForm<VerifyBody>,
 ) -> Result<Response, Rejection> {
-    let code = code_in(body.method, body.code);
+    let code = code_in(body.method, body.code, body.credential)?;
     let flow = auth.second_factor();
     let verified = match body.trust_device {
         true => flow.verify_and_trust(&pending, code, &client).await?,

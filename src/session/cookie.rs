@@ -81,6 +81,12 @@ impl SessionCookie {
         Self { clear_site_data: false, ..Self::named(config, config.mail_login_cookie_name()) }
     }
 
+    /// The cookie of browsers that began a sign-in with a passkey. It may be `Strict` too.
+    #[cfg(feature = "passkey")]
+    pub(crate) fn of_passkey(config: &Config) -> Self {
+        Self { clear_site_data: false, ..Self::named(config, config.passkey_cookie_name()) }
+    }
+
     fn named(config: &Config, name: String) -> Self {
         let same_site = match config.cookie.same_site {
             SameSite::Strict => cookie::SameSite::Strict,

@@ -232,6 +232,13 @@ impl SessionState {
         passed.any(|passed| passed.passed_at(factor).is_some())
     }
 
+    /// True if a sign-in began with this factor, so that it is not the second one. A sign-in may begin and end
+    /// with factors that only the application tells apart.
+    pub(crate) fn began_with(&self, factor: Factor) -> bool {
+        let passkey = factor == Factor::Passkey && self.has_proved(Factor::UnverifiedPasskey);
+        factor != Factor::External && self.has_proved(factor) || passkey
+    }
+
     /// True if it was idle for longer than a role allows. A role can shorten the idle time. The row
     /// does not know this, because roles change after it was written. So this is checked after the
     /// grants were read, and `ended` cannot check it.

@@ -28,9 +28,7 @@ impl PendingSession {
         let mut factors: Vec<Factor> = account
             .enrolled_factors()
             .iter()
-            .filter(|factor| *factor != Factor::Password)
-            // A sign-in may begin and end with factors that only the application tells apart.
-            .filter(|factor| *factor == Factor::External || !self.state.has_proved(*factor))
+            .filter(|factor| *factor != Factor::Password && !self.state.began_with(*factor))
             .collect();
         factors.sort_by_key(|factor| *factor == Factor::RecoveryCode);
         let method = |factor| SecondFactorMethod {
@@ -50,6 +48,7 @@ fn target(account: &Account, factor: Factor) -> Option<String> {
         | Factor::Totp
         | Factor::RecoveryCode
         | Factor::Passkey
+        | Factor::UnverifiedPasskey
         | Factor::External => None,
     };
     address.map(|address| masked(factor, address))

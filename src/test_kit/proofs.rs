@@ -49,13 +49,15 @@ pub(super) fn kinds() -> BTreeSet<String> {
         }
         // Codes that are sent are of the kind `factor_code`.
         Factor::MailedCode | Factor::TextedCode => None,
-        // It has no route here, so the application checks it.
-        Factor::Passkey => None,
+        // What a browser returns for a passkey is an object and no text, and is bound to its challenge.
+        Factor::Passkey | Factor::UnverifiedPasskey => None,
     });
     // The codes of a device login, and what a person was shown of it; keys of clients and of programs.
     let programs =
         ["device_code", "device_view", "user_code", "dpop+jwt", "api_key"].map(str::to_owned);
-    let others =
-        ["app", "captcha", "page", "trusted_device"].map(str::to_owned).into_iter().chain(programs);
+    let others = ["app", "captcha", "page", "passkey_browser", "trusted_device"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(programs);
     tokens.chain(outstanding).chain(factors).chain(others).collect()
 }

@@ -439,7 +439,7 @@ on_every_database! {
             ("confirm", 200, 13),
             ("ask", 202, 11),
             ("confirm", 200, 20),
-            ("undo", 204, 24),
+            ("undo", 204, 28),
         ];
         assert_eq!(costs, expected);
     }
@@ -485,7 +485,7 @@ on_every_database! {
             ("ask to set it up", 202, 7),
             ("set up, wrong code", 403, 9),
             // Ends all codes, links and other sessions of the account, and tells the owner.
-            ("set up", 200, 26),
+            ("set up", 200, 27),
             ("set up again", 409, 2),
             ("methods", 200, 1),
             ("ask in a sign-in", 202, 7),
@@ -495,7 +495,7 @@ on_every_database! {
             ("ask for a step-up", 202, 7),
             ("step-up, wrong code", 403, 8),
             ("step-up", 200, 12),
-            ("remove", 200, 11),
+            ("remove", 200, 12),
             ("remove again", 409, 3),
         ];
         assert_eq!(costs, expected);
@@ -594,8 +594,9 @@ on_every_database! {
             // The new password must not be one of the account's names, and there can be several.
             ("password, weak", 422, 2),
             ("password, wrong", 403, 7),
-            // Ends the codes and links that were sent to the account before.
-            ("password", 200, 10),
+            // Ends the codes and links that were sent to the account before, and the passkeys that a
+            // browser has made by itself.
+            ("password", 200, 11),
             ("end a foreign session", 404, 3),
             // The epochs of the account and of the session that continues, the other sessions, and
             // the event. One more statement reads the new epoch for the device that stays known.
@@ -605,7 +606,7 @@ on_every_database! {
             ("logout of nobody", 204, 0),
             ("login to a forced change", 200, 8),
             // With the event of the new device.
-            ("forced change", 200, 12),
+            ("forced change", 200, 13),
             ("anonymous", 201, 2),
             ("register over a visitor", 201, 8),
             // Reads who has the name, and writes the event.
@@ -630,7 +631,7 @@ on_every_database! {
             ("reset, wrong token", 400, 3),
             ("reset, unknown token", 400, 4),
             // One statement reads the epoch with which the device is known.
-            ("reset", 204, 13),
+            ("reset", 204, 14),
         ];
         assert_eq!(costs, expected);
     }

@@ -28,6 +28,7 @@ use crate::device_login::Person;
 use crate::dpop::{Bound, ClientKey};
 use crate::external_factor::{Card, card_pages};
 use crate::on_every_database;
+use crate::passkey::Authenticator;
 use crate::sent_code::{ask, prove_mailbox};
 use crate::support::browser::{ASKING, Answer, COOKIE, DEVICE, TRUSTED, send};
 use crate::support::call::extracted;
@@ -59,6 +60,8 @@ fn node(probe: &Probe) -> Portcullis {
             config.session.recent_factor = 60 * MINUTE;
             config.mail.per_hour = 1000;
             config.mail.per_source = None;
+            config.passkey.challenges_per_minute = 10_000;
+            config.service.public_url = Some("https://example.com".to_owned());
             config.rate.per_source = None;
             config.rate.per_principal = None;
         })
@@ -97,6 +100,8 @@ struct World {
     proofs: BTreeMap<&'static str, String>,
     /// A device with a session of Alice that is bound to its key.
     bound: Bound,
+    /// A passkey of Alice that her browser has made by itself.
+    passkey: Authenticator,
     challenge: String,
     authenticator: String,
     /// The names and addresses of this world end with it.
@@ -198,6 +203,7 @@ impl World {
         proofs.insert("trusted_device", trusted.trusted.expect("it is trusted"));
         let (authenticator, new_seed) = start(&mut alice, "tablet").await;
         let account = accounts.find(id).await.expect("it answers").expect("an account");
+        let passkey = crate::passkey::added(&probe.auth, &account, true).await;
         for (stage, kind) in [(Stage::MustChangePassword, "pwc+jwt"), (Stage::MustEnrol, "enr+jwt")]
         {
             let client = probe.auth.test().login_as(&account).at_stage(stage).into_client();
@@ -299,6 +305,10 @@ impl World {
         proofs.insert("sess+jwt bound", bound.token.clone());
         proofs.insert("dpop+jwt", bound.proof("GET", "/me"));
 
+        let mut begun = alice.stranger();
+        crate::passkey::begin(&mut begun).await;
+        proofs.insert("passkey_browser", begun.begun.expect("a cookie"));
+
         proofs.insert("sess+jwt", alice.cookie.clone().expect("a cookie"));
         proofs.insert("mfa+jwt", waits.cookie.clone().expect("a cookie"));
         proofs.insert("dev+jwt", alice.device.clone().expect("a device"));
@@ -311,7 +321,7 @@ impl World {
         }
         proofs.insert("totp", code(probe, &seed));
         proofs.insert("totp unconfirmed", code(probe, &new_seed));
-        Self { alice, waits, asked, bob, proofs, bound, challenge, authenticator, number }
+        Self { alice, waits, asked, bob, proofs, bound, passkey, challenge, authenticator, number }
     }
 
     /// Lets the card of this person ask for a cell, and returns the answer.
@@ -447,6 +457,10 @@ doors! {
         let proof = w.bound.key.proof("GET", "/me", Some(p), &w.bound.nonce);
         w.alice.raw(Method::GET, "/me").header("authorization", format!("DPoP {p}")).header("dpop", proof)
     };
+    // The answer to a challenge is added before it is sent.
+    "POST /login/passkey browser_token": ["passkey_browser"], |w, p| {
+        w.anybody("/auth/login/passkey", json!({ "browser_token": p }))
+    };
     // A use replaces the token, so the other door of this kind is not among these.
     "POST /login header of a trusted device": ["trusted_device"], |w, p| {
         w.trusting("portcullis-trusted-device", p.to_owned())
@@ -576,7 +590,7 @@ doors! {
 }
 
 /// The doors that end nothing which another one needs.
-const HARMLESS: usize = 25;
+const HARMLESS: usize = 26;
 
 /// A form of a program, without a session.
 fn form(world: &World, path: &str, body: String) -> RequestBuilder {
@@ -600,7 +614,7 @@ fn step_up(world: &World, method: &str, proof: &str) -> RequestBuilder {
 }
 
 /// Mounted routes with a body that take no proof. They ask for one, or change what a session may change.
-const WITHOUT_A_PROOF: [&str; 19] = [
+const WITHOUT_A_PROOF: [&str; 23] = [
     "POST /action-proofs",
     "POST /api-keys",
     "POST /api-keys/{id}/rotate",
@@ -610,6 +624,10 @@ const WITHOUT_A_PROOF: [&str; 19] = [
     "POST /email",
     "POST /login-names",
     "POST /login/mail",
+    "POST /login/passkey/challenge",
+    "POST /passkeys",
+    "PUT /passkeys/{id}/name",
+    "POST /passkeys/{id}/name",
     "POST /phone",
     "POST /reauthenticate/challenge",
     "POST /recovery-codes",
@@ -656,6 +674,7 @@ async fn stored(probe: &Probe, door: &Door) -> Vec<Vec<u8>> {
             "dev+jwt" | "mail+jwt" | "password" | "totp" | "page" => Vec::new(),
             "api_key" => digests(probe, "auth_api_key", "").await,
             "dpop+jwt" => digests(probe, "auth_dpop_proof", "").await,
+            "passkey_browser" => digests(probe, "auth_passkey_challenge", "").await,
             "proof+jwt" => digests(probe, "auth_challenge", "|action_proof|").await,
             _ => {
                 let found = digests(probe, "auth_challenge", &format!("|{kind}|")).await;
@@ -682,6 +701,14 @@ async fn forget_attempts(probe: &Probe) {
 
 async fn present(probe: &Probe, world: &World, door: &Door, proof: &str) -> Answer {
     forget_attempts(probe).await;
+    if door.opens == ["passkey_browser"] {
+        // The first answer ends a challenge, so each has one of its own.
+        let mut browser = world.alice.stranger();
+        browser.begun = Some(world.proofs["passkey_browser"].clone());
+        let credential = world.passkey.get(&crate::passkey::begin(&mut browser).await);
+        let body = json!({ "credential": credential, "browser_token": proof });
+        return send(world.anybody("/auth/login/passkey", body)).await;
+    }
     send((door.knock)(world, proof)).await
 }
 
@@ -738,6 +765,7 @@ on_every_database! {
             .auth_routes("/auth", portcullis::action_proof::routes(&probe.auth, ["pay"]))
             .auth_routes("/auth", portcullis::device_login::routes(&probe.auth))
             .auth_routes("/auth", portcullis::own_api_key::routes(&probe.auth))
+            .auth_routes("/auth", portcullis::passkey::routes(&probe.auth))
             .auth_routes("/auth", portcullis::second_factor::routes(&probe.auth));
         let _mounted: Router = guarded.into_router();
         let routes = probe.auth.guarded_routes();

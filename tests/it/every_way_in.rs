@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::login_form;
 use crate::on_every_database;
+use crate::passkey::{self, Authenticator};
 use crate::sent_code::prove_mailbox;
 use crate::support::browser::{Answer, send};
 use crate::support::probe::{app, serve};
@@ -50,6 +51,10 @@ enum Way {
     TrustedDevice,
     /// An administrator recovers the account, and then a sign-in.
     Recovery,
+    /// A passkey that verifies its user, which is two factors.
+    Passkey,
+    /// A passkey that the browser has made by itself, which is one.
+    PasskeyByBrowser,
 }
 
 /// What an account must do.
@@ -78,7 +83,7 @@ const CHANGE: &str = "password_change_required";
 const NO_WAY: &str = "no way";
 
 /// Where each way leads under each of the [`POLICIES`].
-const TABLE: [(Way, [&str; 5]); 13] = [
+const TABLE: [(Way, [&str; 5]); 15] = [
     (Way::Json, [FULL, FACTOR, ENROL, FULL, CHANGE]),
     (Way::Form, [FULL, FACTOR, ENROL, FULL, CHANGE]),
     (Way::Basic, [FULL, FACTOR, ENROL, FULL, CHANGE]),
@@ -97,6 +102,8 @@ const TABLE: [(Way, [&str; 5]); 13] = [
     (Way::TrustedDevice, [FULL, FULL, FACTOR, FACTOR, FACTOR]),
     // It removes the factors.
     (Way::Recovery, [FULL, FULL, ENROL, FULL, FULL]),
+    (Way::Passkey, [FULL, FULL, FULL, FULL, CHANGE]),
+    (Way::PasskeyByBrowser, [FULL, FACTOR, ENROL, FULL, CHANGE]),
 ];
 
 /// The application, with sign-ins of its own.
@@ -149,6 +156,7 @@ struct Person<'a> {
     id: AccountId,
     name: String,
     email: String,
+    passkey: Option<Authenticator>,
 }
 
 impl Person<'_> {
@@ -168,7 +176,9 @@ impl Person<'_> {
 
     async fn has_factor(&self) {
         let accounts = self.probe.auth.accounts();
-        accounts.set_enrolled_factors(self.id, [Factor::Totp]).await.expect("it is set");
+        let found = accounts.find(self.id).await.expect("it answers").expect("an account");
+        let factors = found.enrolled_factors().iter().chain([Factor::Totp]);
+        accounts.set_enrolled_factors(self.id, factors).await.expect("it is set");
     }
 
     async fn login(&mut self, password: &str) -> Answer {
@@ -243,6 +253,10 @@ impl Person<'_> {
                 let body = json!({ "id": id, "code": code(probe, &secret) });
                 self.browser.post("/auth/totp/confirm", body).await
             }
+            Way::Passkey | Way::PasskeyByBrowser => {
+                let authenticator = self.passkey.as_ref().expect("a passkey");
+                passkey::sign_in(&mut self.browser, authenticator).await
+            }
             Way::TrustedDevice => {
                 self.browser.cookie = None;
                 self.login(PASSWORD).await
@@ -285,6 +299,7 @@ on_every_database! {
         let nodes = [Duration::ZERO, 90 * DAY].map(|grace| {
             probe.rebuilt(|builder| builder.configure(|config| {
                 config.service.bearer = true;
+                config.service.public_url = Some("https://example.com".to_owned());
                 config.service.unauthenticated = Unauthenticated::LoginPage("/login".to_owned());
                 config.trusted_device.enabled = true;
                 config.factor.grace = grace;
@@ -311,7 +326,14 @@ on_every_database! {
                     probe.auth.accounts().verify(id).await.expect("it is verified");
                 }
                 let browser = Browser::new(sites[at]);
-                let mut person = Person { probe: &probe, browser, bearer: None, id, name, email };
+                let (bearer, passkey) = (None, None);
+                let mut person = Person { probe: &probe, browser, bearer, id, name, email, passkey };
+                if matches!(way, Way::Passkey | Way::PasskeyByBrowser) {
+                    let found = probe.auth.accounts().find(id).await.expect("it answers");
+                    let account = found.expect("an account");
+                    let by_browser = way == Way::PasskeyByBrowser;
+                    person.passkey = Some(passkey::added(&probe.auth, &account, by_browser).await);
+                }
                 if way == Way::TrustedDevice {
                     person.has_factor().await;
                     person.login(PASSWORD).await;

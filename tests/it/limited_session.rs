@@ -30,7 +30,12 @@ async fn limited(probe: &Probe, account: &Account, ceiling: &[&str]) -> String {
 fn app(probe: &Probe) -> Router {
     let routes = probe.auth.routes().merge(portcullis::membership::routes(&probe.auth));
     Router::new()
-        .nest("/auth", routes.merge(portcullis::second_factor::routes(&probe.auth)))
+        .nest(
+            "/auth",
+            routes
+                .merge(portcullis::second_factor::routes(&probe.auth))
+                .merge(portcullis::passkey::routes(&probe.auth)),
+        )
         .layer(probe.auth.layer())
 }
 
@@ -58,6 +63,10 @@ fn account_routes(other: &str) -> Vec<(&'static str, Method, String, Option<Valu
         (Factors::TEXT, Method::GET, text("/totp"), None),
         (Factors::TEXT, Method::POST, text("/totp"), Some(json!({ "name": "phone" }))),
         (Factors::TEXT, Method::DELETE, text("/totp/nothing"), None),
+        (Factors::TEXT, Method::GET, text("/passkeys"), None),
+        (Factors::TEXT, Method::POST, text("/passkeys/challenge"), None),
+        (Factors::TEXT, Method::POST, text("/passkeys/challenge/conditional"), None),
+        (Factors::TEXT, Method::DELETE, text("/passkeys/nothing"), None),
         (Factors::TEXT, Method::GET, text("/recovery-codes"), None),
         (Factors::TEXT, Method::POST, text("/recovery-codes"), Some(json!({}))),
         (LoginNames::TEXT, Method::GET, text("/login-names"), None),
@@ -123,6 +132,7 @@ on_every_database! {
     }
 
     async fn a_ceiling_that_covers_a_flow_opens_that_flow_and_no_other(probe: Probe) {
+        let probe = probe.configured(crate::passkey::public);
         let alice = probe.register_with_email("alice", "alice@example.com").await;
         probe.auth.accounts().verify(alice.id()).await.expect("it is verified");
         let app = app(&probe);

@@ -63,6 +63,7 @@ mod own_message;
 mod own_session;
 mod ownership;
 mod page;
+mod passkey;
 mod password;
 mod password_change;
 mod password_reset;

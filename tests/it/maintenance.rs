@@ -899,7 +899,7 @@ const FILLED: usize = 20_000;
 
 /// The tables that maintenance does not clean, each with the reason why it does not grow without
 /// limit.
-const STAY: [(&str, &str); 14] = [
+const STAY: [(&str, &str); 16] = [
     ("auth_maintenance", "one row"),
     (
         "auth_marker",
@@ -920,6 +920,8 @@ const STAY: [(&str, &str); 14] = [
     ("auth_membership_turn", "one row for an account, and it goes with the account"),
     ("auth_totp", "a few for an account, and they go with it; one that waits too long is removed"),
     ("auth_recovery_code", "ten for an account, and they go with the account"),
+    ("auth_passkey", "a few for an account, and they go with it"),
+    ("auth_passkey_user", "one row for an account, and it goes with the account"),
 ];
 
 #[test]
@@ -950,7 +952,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 
 /// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
 /// and `{bytes}` stand for values of those types.
-const FILLING: [(&str, &str, &str); 21] = [
+const FILLING: [(&str, &str, &str); 22] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",
@@ -1002,6 +1004,11 @@ const FILLING: [(&str, &str, &str); 21] = [
     ),
     ("auth_captcha_failures", "subject, failures, window_started_at", "{bytes}, 1, {late}"),
     ("auth_dpop_proof", "digest, expires_at", "{bytes}, {late}"),
+    (
+        "auth_passkey_challenge",
+        "digest, purpose, created_at, expires_at",
+        "{bytes}, 'p', {late}, {late}",
+    ),
     ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
     (
         "auth_trusted_device",

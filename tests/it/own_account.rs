@@ -1095,7 +1095,7 @@ const OTHERS: [&str; 9] = [
 ];
 
 /// The tables with an account, and the member of an export with their rows.
-const EXPORTED: [(&str, &str); 20] = [
+const EXPORTED: [(&str, &str); 23] = [
     ("auth_account_recovery", "account_recoveries"),
     ("auth_account_group", "groups"),
     ("auth_account_permission", "permissions"),
@@ -1110,6 +1110,9 @@ const EXPORTED: [(&str, &str); 20] = [
     ("auth_membership", "memberships"),
     ("auth_membership_turn", "membership_questions"),
     ("auth_outbox", "messages"),
+    ("auth_passkey", "passkeys"),
+    ("auth_passkey_challenge", "passkey_challenges"),
+    ("auth_passkey_user", "passkey_users"),
     ("auth_recovery_code", "recovery_codes"),
     ("auth_session", "sessions"),
     ("auth_told_place", "new_devices"),
@@ -1340,6 +1343,9 @@ async fn live(probe: &Probe, name: &str) -> Living {
     let new = NewRecovery::new(format!("{name} called")).with_email(format!("{name}@lost.example"));
     let opened = auth.account_recovery().open(id, new, RecoveryActor::Program("cli")).await;
     opened.expect("it is opened");
+    // A passkey, and a challenge that waits.
+    let found = auth.accounts().find(id).await.expect("it answers").expect("an account");
+    crate::passkey::fill(probe, &found).await;
     // A device that waits for its token.
     crate::device_login::approved_for(probe, id).await;
     // An API key.

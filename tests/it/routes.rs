@@ -37,6 +37,7 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
                 config.rate.per_principal = None;
                 config.trusted_device.enabled = true;
                 config.api_key.prefix = Some("acme".to_owned());
+                config.passkey.related_origins = vec!["https://example.de".to_owned()];
                 crate::device_login::clients(config);
             })
     });
@@ -51,8 +52,10 @@ fn everything(probe: &Probe) -> (Portcullis, Router) {
         .auth_routes("/auth", portcullis::own_api_key::routes(&auth))
         .auth_routes("/auth", portcullis::second_factor::routes(&auth))
         .auth_routes("/auth", portcullis::device_login::routes(&auth))
+        .auth_routes("/auth", portcullis::passkey::routes(&auth))
         .auth_routes("/", portcullis::password_change::well_known(&auth))
         .auth_routes("/", portcullis::device_login::well_known(&auth))
+        .auth_routes("/", portcullis::passkey::well_known(&auth))
         .into_router();
     (auth, app)
 }

@@ -29,7 +29,7 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 48] = [
+const LOOKUPS: [(&str, &[&str]); 51] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_recovery", &["account_id"]),
     ("auth_account_recovery", &["expires_at"]),
@@ -78,6 +78,9 @@ const LOOKUPS: [(&str, &[&str]); 48] = [
     ("auth_device_request", &["account_id"]),
     ("auth_device_request", &["expires_at"]),
     ("auth_dpop_proof", &["expires_at"]),
+    ("auth_passkey", &["account_id"]),
+    ("auth_passkey_challenge", &["account_id"]),
+    ("auth_passkey_challenge", &["expires_at"]),
 ];
 
 fn described() -> Shapes {
@@ -421,6 +424,9 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_login_name.account_id -> auth_account.id",
             "auth_membership.account_id -> auth_account.id",
             "auth_membership_turn.account_id -> auth_account.id",
+            "auth_passkey.account_id -> auth_account.id",
+            "auth_passkey_challenge.account_id -> auth_account.id",
+            "auth_passkey_user.account_id -> auth_account.id",
             "auth_recovery_code.account_id -> auth_account.id",
             "auth_session.account_id -> auth_account.id",
             "auth_told_place.account_id -> auth_account.id",

@@ -29,7 +29,7 @@ pub(crate) async fn ask(probe: &Probe, browser: &mut Browser, path: &str, method
 }
 
 /// Returns the code that was sent last.
-async fn newest(probe: &Probe) -> String {
+pub(crate) async fn newest(probe: &Probe) -> String {
     let sent = probe.mail().await;
     let mail = sent.iter().rev().find(|mail| mail.kind == MessageKind::FactorCode);
     mail.expect("a code was sent").value("code").expect("a code").to_owned()

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 /// one floor do not import each other.
 const FLOORS: [&[&str]; 28] = [
     &["base"],
-    &["config"],
+    &["config", "webauthn"],
     &["message"],
     &["port"],
     &["context"],
@@ -33,7 +33,7 @@ const FLOORS: [&[&str]; 28] = [
     &["confirmation", "page"],
     &["route"],
     &["captcha"],
-    &["recovery_code", "sent_code", "totp", "trusted_device"],
+    &["passkey", "recovery_code", "sent_code", "totp", "trusted_device"],
     &["second_factor"],
     LEAVES,
     &["maintenance"],

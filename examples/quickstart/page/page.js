@@ -98,11 +98,69 @@ async function showWho() {
   find("#who").textContent = signedIn ? `Signed in as ${body.hello}` : "Not signed in";
   find("#visitor").hidden = signedIn;
   find("#member").hidden = !signedIn;
+  if (signedIn) await showPasskeys();
 }
+
+// Passkeys. The module is served by the service, and calls the routes.
+const passkey = import("/passkeys.js").then(({ passkeys }) => passkeys());
+
+async function showPasskeys() {
+  const { ok, body } = await call("GET", "/auth/passkeys");
+  const items = (ok ? body.passkeys : []).map(({ id, name, last_used_at: used }) => {
+    const item = element("li", `${name}, ${used ? `last used ${used}` : "not used yet"} `);
+    const remove = element("button", "Remove");
+    remove.type = "button";
+    remove.dataset.remove = id;
+    item.append(remove);
+    return item;
+  });
+  find("#passkey-list").replaceChildren(...items);
+}
+
+// Shows what became of a ceremony. Errors of portcullis have a code; those of the browser do not, for example if
+// the person has cancelled.
+async function ceremony(form, name, work) {
+  let answer;
+  try {
+    answer = { ok: true, status: 200, body: await work() };
+  } catch (error) {
+    answer = { ok: false, status: error.status ?? 0, body: { detail: error.message, code: error.code, factors: error.factors, errors: error.errors } };
+  }
+  show(name, "with a passkey", answer);
+  showProblem(form, answer);
+  await askAgain(form, answer);
+  if (!answer.ok) return;
+  find("#second").hidden = answer.body.result !== "second_factor_required";
+  if (!find("#second").hidden) await showSecondStep(answer.body);
+  await showWho();
+  if (form.closest("[hidden]")) find("#who").focus();
+}
+
+for (const button of document.querySelectorAll("[data-passkey]")) {
+  button.addEventListener("click", () => {
+    const name = button.dataset.passkey;
+    ceremony(button.form, name, async () => (await passkey)[name]());
+  });
+}
+
+find("#passkey-list").addEventListener("click", async ({ target }) => {
+  const { remove } = target.dataset;
+  if (!remove) return;
+  const answer = await call("DELETE", `/auth/passkeys/${remove}`);
+  show("DELETE", "/auth/passkeys", answer);
+  showProblem(find("#passkeys"), answer);
+  await askAgain(find("#passkeys"), answer);
+  if (answer.ok) await showPasskeys();
+});
 
 for (const form of document.forms) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
+    if (form.id === "passkeys") {
+      const { name } = Object.fromEntries(new FormData(form));
+      await ceremony(form, "add", async () => (await passkey).add(name));
+      return;
+    }
     const { method } = form.dataset;
     const fields = Object.fromEntries(new FormData(form));
     const remember = find("[name=remember]", form);
@@ -117,7 +175,7 @@ for (const form of document.forms) {
     for (const name of form.id === "link" ? ["email", "password"] : ["email"]) {
       if (fields[name] === "") delete fields[name];
     }
-    const button = find("button", form);
+    const button = find("button:not([type])", form);
     button.disabled = true;
     if (form.id === "totp") fields.qr = true;
     if (form.id === "again") prepareProof(form, fields);
@@ -153,8 +211,14 @@ async function showSecondStep({ methods }) {
     const sent = await call("POST", "/auth/second-factor/challenge", { method: "mailed_code" });
     text = sent.ok ? `Type the code that was mailed to ${sent.body.target}. Here it is on the terminal.` : errorText(sent);
   }
+  const byPasskey = names.includes("passkey");
+  const onlyPasskey = byPasskey && names.length === 1;
+  if (onlyPasskey) text = "Use your passkey.";
+  find("[data-passkey]", second).hidden = !byPasskey;
+  find("#second-code-field").hidden = onlyPasskey;
+  find("button:not([type])", second).hidden = onlyPasskey;
   find("#second-for").textContent = text;
-  find("#second-code").focus();
+  find(onlyPasskey ? "[data-passkey]" : "#second-code", second).focus();
 }
 
 // A request that was refused because the last proof is too old, until the proof was given. The page
@@ -166,6 +230,7 @@ async function askAgain(form, { status, body }) {
   const again = find("#again");
   if (form === again) {
     if (status !== 200) return;
+    find("[data-passkey]", again).hidden = true;
     again.hidden = true;
     const next = waits;
     waits = undefined;
@@ -186,6 +251,11 @@ async function askAgain(form, { status, body }) {
     const sent = await call("POST", "/auth/reauthenticate/challenge", { method: "mailed_code" });
     text = sent.ok ? `Type the code that was mailed to ${sent.body.target}. Here it is on the terminal.` : errorText(sent);
   }
+  const byPasskey = factors.includes("passkey");
+  const onlyPasskey = byPasskey && factors.length === 1;
+  if (onlyPasskey) text = "Use your passkey.";
+  find("[data-passkey]", again).hidden = !byPasskey;
+  find("button:not([type])", again).hidden = onlyPasskey;
   find("#again-for").textContent = text;
   again.hidden = false;
   find("input:not([hidden])", again.querySelector(".field:not([hidden])") ?? again)?.focus();

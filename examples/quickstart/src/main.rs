@@ -20,7 +20,7 @@ use portcullis::message::ConsoleNotifier;
 use portcullis::permission::{GrantError, RoleDefinition};
 use portcullis::{
     Account, PermissionError, Portcullis, Rejection, Requirement, Secret, anonymous, mail_login,
-    public, second_factor,
+    passkey, public, second_factor,
 };
 use portcullis_migration::{Migrator, MigratorTrait};
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
@@ -54,12 +54,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Migrator::up(&db, None).await?;
 
     let listener = start::listen(arguments.port).await?;
-    let url = format!("http://{}", listener.local_addr()?);
+    // Passkeys belong to a domain, and an address is none. So browsers open `localhost`.
+    let url = format!("http://localhost:{}", listener.local_addr()?.port());
     let auth = Portcullis::builder(db.clone())
         // Created at the first start and kept in a file, so that sessions survive a restart. In
         // production, load it from the same place as your other secrets.
         .secret(Secret::load_or_create(format!("{}.secret", arguments.database))?)
-        // Links in mails start with this URL.
+        // Links in mails start with this URL, and passkeys belong to its host.
         .public_url(&url)
         // Prints mail on the terminal. In production, use an `SmtpNotifier`.
         .notifier(ConsoleNotifier)
@@ -148,7 +149,8 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
         .merge(mail_login::routes(auth))
         // The page sets up one authenticator. It has no recovery codes, and no page for a role that
         // requires a factor. The example `second-factor` has them.
-        .merge(second_factor::routes(auth));
+        .merge(second_factor::routes(auth))
+        .merge(passkey::routes(auth));
     // A signed-in person must prove a factor again, and then has two minutes.
     let recent = Requirement::within(Duration::from_secs(120));
     Ok(auth
@@ -172,6 +174,7 @@ fn app(auth: &Portcullis) -> Result<Router, PermissionError> {
         .route("/second-factor/undo", get(page()), public())
         .route("/page.css", get(file("text/css", css)), public())
         .route("/page.js", get(file("text/javascript", js)), public())
+        .route("/passkeys.js", get(file("text/javascript", passkey::SCRIPT)), public())
         .into_router())
 }
 

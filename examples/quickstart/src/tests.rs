@@ -216,7 +216,7 @@ async fn the_page_repeats_what_needed_a_proof_once_and_shows_a_captcha() {
     assert_eq!(browser.text("#again-for").await, "Type your password again.");
     assert!(!browser.text("#answer").await.contains("done, this once"));
     browser.fill("#again-password", password).await;
-    browser.check("#again button").await;
+    browser.check("#again button:not([type])").await;
     until(&browser, "find('#answer').textContent.includes('done, this once')").await;
     assert_eq!(answers("/danger").await, json!(["/danger 401", "/danger 200"]));
     browser.check("#logout button").await;
@@ -236,5 +236,60 @@ async fn the_page_repeats_what_needed_a_proof_once_and_shows_a_captcha() {
     assert_eq!(browser.run("return find('#login .captcha').hidden;").await, false);
     let refused = answers("/auth/login").await;
     assert_eq!(refused[6], "/auth/login 403", "{refused}");
+    browser.quit().await;
+}
+
+#[needs("PORTCULLIS_TEST_CHROMEDRIVER")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_adds_a_passkey_and_signs_in_with_it() {
+    let chromedriver = std::env::var("PORTCULLIS_TEST_CHROMEDRIVER").expect("the test needs it");
+    let directory = tempfile::tempdir().expect("a directory");
+    let db = connect(&directory.path().join("test.sqlite").display().to_string()).await;
+    let db = db.expect("a database");
+    Migrator::up(&db, None).await.expect("the migrations run");
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let site = format!("http://localhost:{}", listener.local_addr().expect("an address").port());
+    let auth = Portcullis::builder(db).secret(Secret::generate()).public_url(&site);
+    let auth = auth.build().expect("a configuration");
+    let service = app(&auth).expect("permissions");
+    let password = "correct horse battery";
+    let fine = json!({ "username": "alice", "password": password });
+    assert_eq!(post(&auth.test().nobody(), &service, "/auth/register", fine).await, 201);
+    let service = service.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    let profile = tempfile::tempdir().expect("a directory");
+    let browser = chromium::Chromium::start(&chromedriver, profile.path()).await;
+    browser.add_authenticator(true).await;
+    browser.open(&site).await;
+    let signed_in = "find('#who').textContent === 'Signed in as alice'";
+    let signed_out = "find('#who').textContent === 'Not signed in'";
+    let by_password = async || {
+        browser.fill("#login-login", "alice").await;
+        browser.fill("#login-password", password).await;
+        browser.check("#login button").await;
+    };
+    by_password().await;
+    until(&browser, signed_in).await;
+    browser.check("#passkeys button:not([data-remove])").await;
+    until(&browser, "document.querySelectorAll('#passkey-list li').length === 1").await;
+    // Alone.
+    browser.check("#logout button").await;
+    until(&browser, signed_out).await;
+    browser.check("#login [data-passkey]").await;
+    until(&browser, signed_in).await;
+    // After the password.
+    browser.check("#logout button").await;
+    until(&browser, signed_out).await;
+    by_password().await;
+    until(&browser, "!find('#second [data-passkey]').hidden").await;
+    browser.check("#second [data-passkey]").await;
+    until(&browser, signed_in).await;
+    // It is removed.
+    browser.check("#passkey-list [data-remove]").await;
+    until(&browser, "document.querySelectorAll('#passkey-list li').length === 0").await;
+    browser.check("#logout button").await;
+    until(&browser, signed_out).await;
+    by_password().await;
+    until(&browser, signed_in).await;
     browser.quit().await;
 }

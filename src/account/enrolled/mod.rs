@@ -1,8 +1,8 @@
 //! Changes of the second factors of an account.
 //!
 //! The row of an account has one bit for each kind of factor. What a factor needs to be checked is in
-//! the tables of [`totp`](crate::totp) and [`recovery_code`](crate::recovery_code). These modules are
-//! above this one. But several changes of an account remove factors: an administrator, the first
+//! the tables of [`totp`](crate::totp), [`recovery_code`](crate::recovery_code) and passkeys. These modules
+//! are above this one. But several changes of an account remove factors: an administrator, the first
 //! proof of its address, its erasure. So the rows are deleted here. Otherwise the secret of a removed
 //! factor would count again as soon as a factor of this kind is set once more.
 //!
@@ -101,6 +101,7 @@ pub(crate) async fn remove_factors(
     context: &Context,
     row: &account::Model,
 ) -> Result<(), DbErr> {
+    store::forget_passkeys_by_browser(txn, row.id).await?;
     match row.enrolled_factors {
         0 => Ok(()),
         _ => {

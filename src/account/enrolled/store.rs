@@ -12,8 +12,13 @@ use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::AccountId;
 
 /// The tables with the secrets of factors.
-const TABLES: [(Factor, &str); 2] =
-    [(Factor::Totp, "auth_totp"), (Factor::RecoveryCode, "auth_recovery_code")];
+const TABLES: [(Factor, &str); 3] = [
+    (Factor::Totp, "auth_totp"),
+    (Factor::RecoveryCode, "auth_recovery_code"),
+    (Factor::Passkey, PASSKEYS),
+];
+
+const PASSKEYS: &str = "auth_passkey";
 
 const TRUSTED_DEVICES: &str = "auth_trusted_device";
 
@@ -71,14 +76,31 @@ pub(super) async fn forget<C: ConnectionTrait>(
     enrolled: EnrolledFactors,
 ) -> Result<(), DbErr> {
     for (factor, table) in TABLES.iter().filter(|(factor, _)| !enrolled.contains(*factor)) {
-        delete(db, key_of(*factor), table, Expr::col("account_id").eq(id)).await?;
+        let of_account = Expr::col("account_id").eq(id);
+        let which = match factor {
+            // One that the browser has made by itself is no second factor.
+            Factor::Passkey => of_account.and(Expr::col("is_factor").eq(true)),
+            _ => of_account,
+        };
+        delete(db, key_of(*factor), table, which).await?;
     }
+    Ok(())
+}
+
+/// Deletes the passkeys that browsers have made by themselves, because the password of the account is replaced:
+/// somebody who knew the old one may have made them. The transaction has locked the row of the account.
+pub(crate) async fn forget_passkeys_by_browser<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<(), DbErr> {
+    let which = Expr::col("account_id").eq(id).and(Expr::col("is_factor").eq(false));
+    delete(db, Key::Id, PASSKEYS, which).await?;
     Ok(())
 }
 
 /// The primary key of the table of a factor.
 fn key_of(factor: Factor) -> Key {
-    if factor == Factor::Totp { Key::Id } else { Key::Digest }
+    if factor == Factor::RecoveryCode { Key::Digest } else { Key::Id }
 }
 
 /// What kind of column the primary key is, and its name.
@@ -150,12 +172,14 @@ pub(super) async fn forget_since<C: ConnectionTrait>(
 ) -> Result<(EnrolledFactors, Vec<Factor>), DbErr> {
     let mut left = EnrolledFactors(row.enrolled_factors);
     let mut forgotten = Vec::new();
+    forget_passkeys_by_browser(db, row.id).await?;
     // An authenticator counts when it is confirmed, and a recovery code until it is used.
     let confirmed = Expr::col("confirmed_at").is_not_null();
     let unused = Expr::col("used_at").is_null();
     for (factor, table, counts) in [
         (Factor::Totp, "auth_totp", confirmed),
         (Factor::RecoveryCode, "auth_recovery_code", unused),
+        (Factor::Passkey, PASSKEYS, Expr::col("is_factor").eq(true)),
     ] {
         let of_this = |select: &mut SelectStatement| {
             select.expr(Expr::val(1)).from(table).limit(1);
@@ -210,7 +234,8 @@ pub(super) async fn set_epochs<C: ConnectionTrait>(
     added: impl Iterator<Item = Factor>,
     epoch: i64,
 ) -> Result<(), DbErr> {
-    let in_rows = |factor: Factor| TABLES.iter().any(|(one, _)| *one == factor);
+    // An application may check passkeys itself, and then they have no rows here.
+    let in_rows = |factor| matches!(factor, Factor::Totp | Factor::RecoveryCode);
     let added: Vec<_> = added.filter(|factor| !in_rows(*factor)).collect();
     if added.is_empty() {
         return Ok(());

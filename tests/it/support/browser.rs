@@ -18,6 +18,9 @@ pub const ASKING: &str = "__Host-session-mail";
 /// The name of the cookie of a trusted device.
 pub const TRUSTED: &str = "__Host-session-trusted";
 
+/// The name of the cookie of a browser that began a sign-in with a passkey.
+pub const BEGUN: &str = "__Host-session-passkey";
+
 /// A client of one server. It keeps the session cookie like a browser. It sends `Sec-Fetch-Site:
 /// same-origin`, unless it is told otherwise.
 #[derive(Clone)]
@@ -30,6 +33,8 @@ pub struct Browser {
     pub asking: Option<String>,
     /// The cookie of a device that skips the second factor.
     pub trusted: Option<String>,
+    /// The cookie of a browser that began a sign-in with a passkey.
+    pub begun: Option<String>,
     http: Client,
 }
 
@@ -109,12 +114,14 @@ impl Browser {
             .local_address(source)
             .build()
             .expect("a client");
-        Self { address, cookie: None, device: None, asking: None, trusted: None, http }
+        let (cookie, device, asking, trusted, begun) = (None, None, None, None, None);
+        Self { address, cookie, device, asking, trusted, begun, http }
     }
 
     /// Returns another browser, without cookies.
     pub fn stranger(&self) -> Self {
-        Self { cookie: None, device: None, asking: None, trusted: None, ..self.clone() }
+        let (cookie, device, asking, trusted, begun) = (None, None, None, None, None);
+        Self { cookie, device, asking, trusted, begun, ..self.clone() }
     }
 
     /// Returns the same browser with another cookie.
@@ -140,6 +147,7 @@ impl Browser {
             (DEVICE, &self.device),
             (ASKING, &self.asking),
             (TRUSTED, &self.trusted),
+            (BEGUN, &self.begun),
         ];
         let pairs: Vec<_> = pairs
             .iter()
@@ -171,6 +179,9 @@ impl Browser {
         }
         if let Some(trusted) = answer.cookie_of(TRUSTED) {
             self.trusted = Some(trusted);
+        }
+        if let Some(begun) = answer.cookie_of(BEGUN) {
+            self.begun = Some(begun);
         }
         answer
     }

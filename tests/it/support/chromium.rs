@@ -149,6 +149,21 @@ impl Chromium {
         (status, answer[1].as_str().unwrap_or_default().to_owned())
     }
 
+    /// Adds an authenticator that confirms everything (Web Authentication Level 3 section 11). Returns its id.
+    pub async fn add_authenticator(&self, verifies: bool) -> String {
+        let body = json!({ "protocol": "ctap2_1", "transport": "internal", "hasResidentKey": true,
+            "hasUserVerification": verifies, "isUserVerified": verifies, "isUserConsenting": true });
+        let id = self.ask("webauthn/authenticator", body).await;
+        id.as_str().unwrap_or_else(|| panic!("{id}")).to_owned()
+    }
+
+    /// Removes an authenticator.
+    pub async fn remove_authenticator(&self, id: &str) {
+        let url = format!("{}/webauthn/authenticator/{id}", self.session);
+        let answer = self.http.delete(url).send().await.expect("chromedriver answers");
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
     /// Closes the browser as its user does, so that its data is written to disk.
     pub async fn quit(mut self) {
         let answer = self.http.delete(&self.session).send().await;

@@ -232,7 +232,7 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table. Tables with references come before the tables to which they refer.
-pub const TABLES: [&str; 35] = [
+pub const TABLES: [&str; 38] = [
     "auth_account_recovery",
     "auth_captcha",
     "auth_captcha_failures",
@@ -242,6 +242,9 @@ pub const TABLES: [&str; 35] = [
     "auth_api_key",
     "auth_device_request",
     "auth_dpop_proof",
+    "auth_passkey_challenge",
+    "auth_passkey_user",
+    "auth_passkey",
     "auth_totp",
     "auth_told_place",
     "auth_device_digest",

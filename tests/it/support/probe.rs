@@ -266,7 +266,8 @@ pub fn app(auth: &Portcullis) -> Router {
     let permission = |text| Requirement::permission(text).expect("a permission");
     let optional = portcullis::anonymous::routes(auth)
         .merge(portcullis::mail_login::routes(auth))
-        .merge(portcullis::second_factor::routes(auth));
+        .merge(portcullis::second_factor::routes(auth))
+        .merge(portcullis::passkey::routes(auth));
     Router::new()
         .route("/public", get(|| async { "public" }))
         .route("/me", get(|account: Account| async move { account.id().to_string() }))
