@@ -102,7 +102,7 @@ impl RelyingParty {
         row: &account::Model,
         handle: &[u8],
         existing: &[passkey::Model],
-        new: NewChallenge,
+        new: &NewChallenge,
     ) -> PasskeyOptions {
         let name = name_of(row);
         let parameters: Vec<Value> =
@@ -130,7 +130,7 @@ impl RelyingParty {
         &self,
         context: &Context,
         allowed: impl Iterator<Item = &'p passkey::Model>,
-        new: NewChallenge,
+        new: &NewChallenge,
     ) -> PasskeyOptions {
         let options = json!({
             "challenge": new.text,

@@ -148,7 +148,7 @@ impl Passkeys<'_> {
         let handle = options::handle(context, row.id).await?;
         let holder = Holder::Session(row.id, owner.session_id());
         let new = challenge::begin(context, purpose, &holder).await?;
-        Ok(party.creation(context, &row, &handle, &passkeys, new))
+        Ok(party.creation(context, &row, &handle, &passkeys, &new))
     }
 
     /// Adds the passkey that the browser has made. If it is a second factor, the session of the owner goes on as

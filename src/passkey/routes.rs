@@ -121,7 +121,7 @@ async fn related(State(auth): State<Portcullis>) -> Response {
     route::json(&json!({ "origins": origins }))
 }
 
-fn options(answer: PasskeyOptions) -> Value {
+fn options(answer: &PasskeyOptions) -> Value {
     json!({ "options": answer.options, "expires_at": answer.expires_at })
 }
 
@@ -142,7 +142,7 @@ async fn begin(
     route::check_transport(&auth, body.transport)?;
     let flow = in_browser(auth.passkey_login(), &headers, body.browser_token.as_deref());
     let (answer, browser) = flow.start(&client).await?;
-    let mut answer = options(answer);
+    let mut answer = options(&answer);
     Ok(match body.transport {
         Transport::Bearer => {
             answer["browser_token"] = browser.token().into();
@@ -217,14 +217,14 @@ async fn list(
 }
 
 async fn start(State(auth): State<Portcullis>, owner: FactorOwner) -> Result<Response, Rejection> {
-    Ok(route::json(&options(auth.passkeys().start(&owner).await?)))
+    Ok(route::json(&options(&auth.passkeys().start(&owner).await?)))
 }
 
 async fn start_by_browser(
     State(auth): State<Portcullis>,
     owner: AccountOwner<owner::Factors>,
 ) -> Result<Response, Rejection> {
-    Ok(route::json(&options(auth.passkeys().start_by_browser(&owner).await?)))
+    Ok(route::json(&options(&auth.passkeys().start_by_browser(&owner).await?)))
 }
 
 #[derive(Deserialize)]

@@ -27,7 +27,7 @@ impl Passkeys<'_> {
         }
         let holder = Holder::Session(row.id, session);
         let new = challenge::begin(context, ChallengePurpose::SecondFactor, &holder).await?;
-        Ok(party.request(context, factors(), new))
+        Ok(party.request(context, factors(), &new))
     }
 
     /// Limits how many challenges are started for an account, because each is a row.

@@ -117,7 +117,7 @@ impl PasskeyLogin<'_> {
         // A browser keeps its token, so that two of its tabs can sign in at the same time.
         let browser = self.browsers.first().copied().unwrap_or_else(Browser::new);
         let new = challenge::begin(context, ChallengePurpose::SignIn, &browser.holder()).await?;
-        let options = party.request(context, std::iter::empty(), new);
+        let options = party.request(context, std::iter::empty(), &new);
         Ok((options, PasskeyBrowser::new(context, browser)))
     }
 

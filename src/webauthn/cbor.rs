@@ -215,7 +215,7 @@ mod tests {
         assert!(Value::read(&nested(DEEPEST)).is_some());
         assert!(Value::read(&nested(DEEPEST + 1)).is_none());
         assert!(Value::read(&nested(100_000)).is_none());
-        let maps = [vec![0xa1, 0x00].repeat(100_000), vec![0x00]].concat();
+        let maps = [[0xa1, 0x00].repeat(100_000), vec![0x00]].concat();
         assert!(Value::read(&maps).is_none());
     }
 
