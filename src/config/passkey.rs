@@ -67,12 +67,14 @@ impl Default for PasskeyConfig {
 
 impl Config {
     /// Returns the domain of passkeys.
+    #[cfg(feature = "passkey")]
     pub(crate) fn rp_id(&self) -> Option<String> {
         let host = || self.public_url().map(|url| host_of(&url.origin));
         self.passkey.rp_id.clone().or_else(host)
     }
 
     /// Returns the origins whose pages and apps may use passkeys.
+    #[cfg(feature = "passkey")]
     pub(crate) fn passkey_origins(&self) -> Vec<String> {
         let public = self.public_url().map(|url| url.origin.to_string());
         let config = &self.passkey;
