@@ -499,6 +499,15 @@ on_every_database! {
         let asked = begin(&mut alice).await;
         refused(&step_up(&mut alice, authenticator.get(&asked)).await, 403, "code_ended");
 
+        // One session has challenges for two purposes.
+        let asked = options(&mut alice, "/auth/passkeys/challenge").await;
+        let credential = authenticator.sign(asked["challenge"].as_str().expect("a challenge"));
+        refused(&step_up(&mut alice, credential).await, 403, "code_ended");
+        let asked = challenge(&mut alice).await;
+        forged["challenge"] = asked["challenge"].clone();
+        let body = json!({ "name": "new", "credential": new.create(&forged) });
+        refused(&alice.post("/auth/passkeys", body).await, 403, ended);
+
         // Neighbours that pass.
         let asked = challenge(&mut alice).await;
         assert_eq!(step_up(&mut alice, authenticator.get(&asked)).await.status, 200);
