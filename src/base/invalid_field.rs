@@ -12,6 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 
+/// The maximum length of a name that an owner gives to something, in characters.
+const MAX_LABEL: usize = 64;
+
 /// One reason why the value of a field is invalid. A field may have several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,6 +42,24 @@ impl InvalidField {
     pub fn param(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.params.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Returns a name that its owner gives to something, without the white space around it.
+    pub(crate) fn label(typed: &str) -> Result<String, Self> {
+        let name = typed.trim();
+        if name.is_empty() {
+            Err(InvalidField::new("name", "required", "must not be empty"))
+        } else if name.chars().count() > MAX_LABEL {
+            Err(InvalidField::new("name", "too_long", "must have at most 64 characters"))
+        } else if name.chars().any(char::is_control) {
+            Err(InvalidField::new(
+                "name",
+                "invalid_character",
+                "must not contain control characters",
+            ))
+        } else {
+            Ok(name.to_owned())
+        }
     }
 
     /// Returns the `errors` member of a problem: a list of reasons for each field.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::Config;
 use super::check::Checker;
+use super::{Config, DAY};
 use crate::base::public_url::PublicUrl;
+use crate::base::rate::Quota;
 use crate::base::same_origin::Origin;
 
 /// The longest [`PasskeyConfig::challenge_lifetime`].
@@ -14,7 +15,7 @@ pub(crate) const LONGEST_CHALLENGE: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UserVerification {
-    /// It must. An authenticator that cannot do it is no passkey here.
+    /// It must. Authenticators that cannot do this are refused.
     Required,
     /// It does so if it can. A passkey whose authenticator did not verify its user is one factor, and not two.
     Preferred,
@@ -45,9 +46,10 @@ pub struct PasskeyConfig {
     pub max_per_account: u32,
     /// For how long a challenge can be answered. 30 s to 5 min. Default: 5 min.
     pub challenge_lifetime: Duration,
-    /// How many sign-ins one source may begin per minute. A page that offers passkeys in its field for the
-    /// name begins one each time it is shown. Default: 60.
-    pub challenges_per_minute: u32,
+    /// How many challenges may be started: by one source for sign-ins, and for one account in its sessions. Each is a
+    /// row. A page that offers passkeys in its field for the name starts one each time it is shown. Default: 60 a
+    /// minute.
+    pub challenges: Quota,
 }
 
 impl Default for PasskeyConfig {
@@ -60,7 +62,7 @@ impl Default for PasskeyConfig {
             asked_after_password: true,
             max_per_account: 20,
             challenge_lifetime: LONGEST_CHALLENGE,
-            challenges_per_minute: 60,
+            challenges: Quota::per_minute(60),
         }
     }
 }
@@ -129,10 +131,11 @@ impl Config {
             "passkey.challenge_lifetime",
             "must be between 30 seconds and 5 minutes",
         );
+        let quota = config.challenges;
         check.refuse_if(
-            config.challenges_per_minute == 0,
-            "passkey.challenges_per_minute",
-            "must be at least 1",
+            quota.count == 0 || quota.period.is_zero() || quota.period > DAY,
+            "passkey.challenges",
+            "needs a count of at least 1 and a period of at most a day",
         );
     }
 }

@@ -215,13 +215,13 @@
 //! | `factor.undo_lifetime` | 3 d | how long the link in the notice of a new second factor can remove it. Long enough for a weekend. Shorter than for an address, because a person who can read the mailbox can use it too. Where a role requires a factor, there is no link |
 //! | `factor.challenges` | 10 an hour | a person who has seen a part of a printed card must not ask until a question comes that they can answer. A count of its own keeps the known devices of the owner free |
 //! | `factor.external_timeout` | 5 s | a person waits for the answer. Without one, nobody gets through |
-//! | `passkey.rp_id` | the host of `service.public_url` | [passkeys](crate::passkey) belong to one domain for good, so decide this before the first one is made |
+//! | `passkey.rp_id` | the host of `service.public_url` | [passkeys](crate::passkey) belong to one domain, which cannot be changed later. Decide this before the first one is made |
 //! | `passkey.related_origins`, `passkey.app_origins` | none | each page and app that may use the passkeys is listed by you |
 //! | `passkey.user_verification` | required | a passkey then is two factors. `Preferred` also accepts security keys without a PIN, as one factor |
 //! | `passkey.asked_after_password` | on | every second factor is asked for after the password. Switch it off if passkeys are only a more comfortable way to sign in |
 //! | `passkey.max_per_account` | 20 | more than a person keeps track of |
-//! | `passkey.challenge_lifetime` | 5 min | the longest time that Web Authentication recommends, and a page may be open for some time before a person uses it. From 30 s |
-//! | `passkey.challenges_per_minute` | 60 per source, and for each account | each is a row, and a page that offers passkeys in its field begins one each time it is shown |
+//! | `passkey.challenge_lifetime` | 5 min | the default that Web Authentication recommends. A shorter time, from 30 s on, is below its range |
+//! | `passkey.challenges` | 60 a minute per source, and for each account | each is a row, and a page that offers passkeys in its field begins one each time it is shown |
 //! | algorithms | Ed25519, ES256, RS256 with 2048 to 4096 bits | what authenticators have; not configurable |
 //! | a passkey that the browser makes by itself | within 60 s after the password | the browser makes it right after the sign-in; not configurable |
 //! | `trusted_device.enabled` | off | a [trusted device](crate::trusted_device) gives up the second factor for comfort. Decide this for your service |

@@ -90,11 +90,11 @@
 //! | `passkey_not_accepted` | 403 | what the browser returned for a [passkey](crate::passkey) was not accepted; the detail says which check failed |
 //! | `unknown_credential` | 403 | no account has this passkey. Only then, the page may tell the browser with `signalUnknownCredential` |
 //! | `passkey_cannot_sign_in` | 403 | the account is disabled, closed or not verified, or was changed at the same time |
-//! | `passkey_copied` | 403 | the authenticator has counted backwards, so there may be a copy of it |
+//! | `passkey_copied` | 403 | the use counter of the authenticator went back, so there may be a copy of it |
 //! | `passkey_not_found` | 404 | the account has no such passkey |
 //! | `passkey_already_added` | 409 | an account has this passkey already |
 //! | `too_many_passkeys` | 409 | the account has the maximum number of passkeys |
-//! | `last_way_in` | 409 | without it, nobody could sign in to the account: it has no password and no verified mailbox |
+//! | `last_way_in` | 409 | without it, nobody could sign in to the account: it has no password, no verified mailbox and no other passkey that signs in alone |
 //! | `passkeys_not_configured` | 500 | the service has no domain for passkeys, see [`operating`](super::operating) |
 //!
 //! # Action proofs
@@ -169,7 +169,7 @@
 //! | `factor_required` | 409 | a role of the account requires a second factor, and this is the last one that is strong enough; set up another one before you remove it |
 //! | `factor_too_weak` | 409 | a role of the account requires a stronger second factor, which must be set up first |
 //! | `no_password` | 409 | mailed codes can be a second factor only of an account with a password, because a sign-in by mail already proves the mailbox |
-//! | `code_ended` | 403 | five wrong codes were typed for a [code that was sent](crate::sent_code) or a [challenge](crate::port::ExternalFactor); request a new one |
+//! | `code_ended` | 403 | five wrong codes were typed for a [code that was sent](crate::sent_code) or a [challenge](crate::port::ExternalFactor), or the challenge of a [passkey](crate::passkey) is not open any more; request a new one |
 //! | `mailed_code_after_reset` | 403 | the password was replaced by mail within the last day, so a [mailed code](crate::sent_code) is not enough; use another second factor or a recovery code, or ask an administrator |
 //! | `no_other_factor` | 409 | recovery codes need another second factor, which they replace; set up an authenticator first |
 //! | `factor_not_enrolled` | 409 | the account has not set up this factor: a sign-in cannot be finished with it, no [code](crate::sent_code) is sent for it, and it cannot be switched off. Or the method is `external`, and the service checks [no such factor](crate::Builder::external_factor) |

@@ -63,7 +63,7 @@
 //! | `auth_api_key` | 30 days after the key ended | `retention.api_keys` |
 //! | `auth_trusted_device` | until the trust ends | `trusted_device.lifetime` |
 //! | `auth_dpop_proof` | 16 minutes: then the proof is too old, whatever `dpop.lifetime` is. Each request with a bound token writes a row, so with many such clients run maintenance every few minutes | |
-//! | `auth_passkey_challenge` | until it cannot be answered any more: five minutes | `passkey.challenge_lifetime` |
+//! | `auth_passkey_challenge` | until it cannot be answered any more: five minutes. Strangers can start some per minute and source, so run maintenance every few minutes if many do | `passkey.challenge_lifetime` |
 //! | `auth_captcha` | one hour after it expired | `retention.challenges` |
 //! | `auth_captcha_failures` | until the window has passed | `captcha.window` |
 //! | `auth_attempt` | 24 hours | `retention.attempts` |

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | the password | [a link by mail](crate::password_reset), or a [sign-in by mail](crate::mail_login) | the person |
 //! | the phone with the authenticator app | a second authenticator or a [recovery code](crate::recovery_code) at the second step; then set up a new one and remove the old one. With a mailed or texted code, the person can sign in, but not replace the authenticator: that needs [an administrator](#an-administrator-helps) | the person |
+//! | the device with the only passkey | the password and another second factor or a [recovery code](crate::recovery_code); then add a new passkey and remove the old one | the person |
 //! | a card or key that your application checks | an authenticator or a recovery code at the second step; after a recovery code, set up an authenticator first; then remove the old card and set up a new one | the person |
 //! | the recovery codes | sign in with the authenticator, and make new ones | the person |
 //! | the mailbox, but not the rest | sign in, and [change the address](crate::contact) | the person |

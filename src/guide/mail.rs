@@ -82,6 +82,7 @@
 //! | `link`, `hours` | `recovery_opened`, `recovery_link` | the link to object and the hours of the delay; the link that sets a new password, and how long it is valid |
 //! | `link` | `recovery_completed` | another link to object |
 //! | `factor` | `factor_added`, `factor_removed` | which factor |
+//! | `by_browser` | `factor_added` | true for a [passkey](crate::passkey#passkeys-that-the-browser-makes-by-itself) that a browser made by itself, which is no second factor |
 //! | `minutes` | `account_locked`, `second_factor_locked` | how long attempts are refused |
 //! | `count`, `first`, `last` | `new_device_digest` | how many sign-ins there were, and the times of the first and the last one |
 //! | `left` | `recovery_code_used` | how many codes are left |

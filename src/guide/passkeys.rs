@@ -32,64 +32,91 @@
 #![doc = include_str!("../passkey/passkeys.js")]
 //! ```
 //!
-//! If your pages have a `Content-Security-Policy`, `script-src 'self'` allows it.
+//! A page with a `Content-Security-Policy` needs `script-src 'self'` and `connect-src 'self'`.
 //!
 //! # The page for signing in
 //!
 //! ```html
-//! <form method="post" action="/auth/login">
+//! <form id="login">
 //!   <label>Name <input name="login" autocomplete="username webauthn" autofocus></label>
 //!   <label>Password <input name="password" type="password" autocomplete="current-password"></label>
 //!   <button>Sign in</button>
 //! </form>
-//! <button id="passkey" type="button">Sign in with a passkey</button>
-//! <script type="module">
-//!   import { passkeys } from "/passkeys.js";
-//!   const passkey = passkeys();
-//!   const field = new AbortController();
-//!   const done = (answer) => {
-//!     if (answer?.result === "session") location.assign("/");
-//!     else if (answer) location.assign("/second-step");
-//!   };
-//!   passkey.signInFromField(field.signal).then(done, () => {});
-//!   document.querySelector("#passkey").onclick = () => {
-//!     field.abort();
-//!     passkey.signIn().then(done, (error) => alert(error.message));
-//!   };
-//! </script>
+//! <button id="passkey" hidden>Sign in with a passkey</button>
+//! <p id="problem" role="alert"></p>
+//! <script type="module" src="/sign-in.js"></script>
 //! ```
 //!
-//! The field offers the passkeys of this browser before anything is typed. The challenge behind it ends after five
-//! minutes. If the page was open for longer, the answer is `passkey_challenge_ended`: call `signInFromField` again.
+//! ```js
+//! // sign-in.js
+//! import { passkeys } from "/passkeys.js";
+//! const passkey = passkeys();
+//! const pages = { session: "/", second_factor_required: "/second-step",
+//!   password_change_required: "/new-password", enrolment_required: "/set-up" };
+//! const done = (answer) => answer && location.assign(pages[answer.result]);
+//! const failed = (error) => {
+//!   // The person has cancelled, or has chosen another way.
+//!   if (["NotAllowedError", "AbortError"].includes(error.name)) return;
+//!   document.querySelector("#problem").textContent = error.message;
+//! };
+//! let field;
+//! function offer() {
+//!   field = new AbortController();
+//!   passkey.signInFromField(field.signal).then(done, failed);
+//! }
+//! offer();
+//! const button = document.querySelector("#passkey");
+//! button.hidden = !passkey.supported;
+//! button.onclick = () => {
+//!   field.abort(); // a browser asks for one thing at a time
+//!   passkey.signIn().then(done, (error) => { failed(error); offer(); });
+//! };
+//! ```
+//!
+//! The field offers the passkeys of this browser before anything is typed. Abort it before the form of the password is
+//! sent with `fetch`, too. The page `/second-step` calls `passkey.secondStep()`, if `methods` of the answer has `passkey`.
+//! A page that asks for a factor again calls `passkey.stepUp()`, if `factors` has it.
+//!
+//! # After a sign-in with a password
+//!
+//! On the next page, and within a minute, call `passkey.addByBrowser("this browser")` and ignore its errors. The browser
+//! may then make a [passkey by itself](crate::passkey#passkeys-that-the-browser-makes-by-itself).
 //!
 //! # The page of an account
 //!
 //! - **Add**: `passkey.add("my phone")`. If the answer is `insufficient_user_authentication`, a factor must be proved
 //!   first: see [step-up](crate::second_factor#step-up). For the first second factor of an account this is a
 //!   [mailed code](crate::sent_code#the-first-second-factor-of-an-account).
-//! - **List** `GET /auth/passkeys`. Show the name and when it was used last. `synced: true` means that it is on
-//!   several devices of its owner. `second_factor: false` means that the browser made it by itself.
-//! - **Remove** with `DELETE /auth/passkeys/{id}`, and pass the `signals` of the answer to the browser.
-//! - After a sign-in with a password, call `passkey.addByBrowser("this browser")` and ignore its errors.
+//! - **List** `GET /auth/passkeys`, and pass its `signals` to `passkey.tell(..)`. Show the name and when it was used last.
+//!   `synced: true` means that it is stored outside of its device too. `second_factor: false` means that the browser made
+//!   it by itself.
+//! - **Remove** with `passkey.remove(id)`.
 //!
 //! Offer [recovery codes](crate::recovery_code) too. A person who loses the only device with a passkey needs another
 //! way to prove who they are. A second passkey on another device is as good.
 //!
 //! # What to tell people
 //!
-//! - A passkey replaces the password here. They need their finger, face or PIN, and never type anything.
-//! - After they have added one, the password alone is not enough any more. Set
+//! - A passkey signs in without the password. They need their finger, face or PIN, and type nothing.
+//! - After they have added one, the password alone is not enough any more. On a device without this passkey, they need
+//!   another second factor, such as a recovery code. Set
 //!   [`asked_after_password`](crate::config::PasskeyConfig::asked_after_password) to `false` if you do not want this.
 //! - Someone who can unlock their device can use their passkeys.
 //!
 //! # Several hosts
 //!
-//! Passkeys belong to one domain for good. If people sign in at `app.example.com` and `www.example.com`, set
+//! Passkeys belong to one domain, which cannot be changed later. If people sign in at `app.example.com` and `www.example.com`, set
 //! `passkey.rp_id` to `example.com`, and list the origin that is not `service.public_url` in
 //! [`related_origins`](crate::config::PasskeyConfig::related_origins). A host under another domain, such as
 //! `example.de`, is listed there too. Then the host of `rp_id` must serve
 //! [`passkey::well_known`](crate::passkey::well_known), and the browser asks it. Browsers accept at most five
 //! different domains.
+//!
+//! A [page on another origin](super::single_page), such as `https://app.example.com` for a service at
+//! `https://api.example.com`, needs `passkey.rp_id = "example.com"` and its own origin in `related_origins`. It calls
+//! `passkeys("https://api.example.com/auth")`.
+//!
+//! One domain should have one database. A test system under the same domain does not know the passkeys of the other one.
 //!
 //! An app for Android states an origin of its own, and an app for iOS the one of its domain. List the first in
 //! [`app_origins`](crate::config::PasskeyConfig::app_origins).

@@ -40,11 +40,11 @@
 //! | a weaker factor stands in for the one that a role requires | it is not offered, and its code is wrong | `tests/it/enrolment.rs` |
 //! | one answer of an authenticator signs in twice, or in another browser (Keycloak #49920) | a challenge is a row of one browser, one session and one purpose; the first answer deletes it, right or wrong | `tests/it/passkey.rs` |
 //! | the policy for passkeys is only in the options for the browser (Keycloak CVE-2026-8830) | algorithm, verification of the user, origin and domain are checked on the server | `src/webauthn/tests.rs`, `tests/it/passkey.rs` |
-//! | a passkey without verification of its user counts as two factors, or verifies it only later (we-promise/sure PR 2911) | it is one factor, until another factor is proved beside it | `tests/it/passkey/second_step.rs` |
-//! | a service with a wrong origin makes browsers delete all passkeys (aspnetcore #68128) | domain and origin are checked before a passkey is said to be unknown | `tests/it/passkey.rs` |
-//! | owners are locked out when their passkeys become synchronised (supabase/auth #2732), or are moved (keepassxc #13323) | a passkey may become one that is synchronised, and such a one may count anew | `tests/it/passkey.rs` |
+//! | a passkey without verification of its user counts as two factors, or does so as soon as it starts to verify its user (we-promise/sure PR 2911) | it is one factor, until another factor is proved beside it | `tests/it/passkey/second_step.rs` |
+//! | a service with a wrong origin makes browsers delete all passkeys (aspnetcore #68128) | domain, origin and user are checked before a passkey is said to be unknown | `tests/it/passkey.rs` |
+//! | owners are locked out when their passkeys become synchronised (supabase/auth #2732), or are moved (keepassxc #13323) | a passkey may become synchronised, and the counter of a synchronised one may start again | `tests/it/passkey.rs` |
 //! | a passkey that the browser made by itself, with a stolen password, outlives the password | it is one factor, and is deleted with the password | `tests/it/passkey/by_browser.rs` |
-//! | a passkey that a stranger set before the owner proved the address works on (super-productivity #9032) | none can be added before, and the first proof removes all | `tests/it/passkey.rs` |
+//! | a passkey that a stranger added before the owner proved the address still works afterwards (super-productivity #9032) | none can be added before, and the first proof removes all | `tests/it/passkey.rs` |
 //! | an API key is made for the account that the body names (CVE-2025-61928) | the account is that of the session; a body that names one is refused | `tests/it/own_api_key.rs` |
 //! | the restrictions of a route hold for one header that carries a key, and not for another (GHSA-57q6) | a key is read once, from either header, and then there is only one kind | `tests/it/api_key.rs` |
 //! | a revoked key works on from a cache (granit PR 2894, executor PR 1870) | each request reads the row of its key | `tests/it/api_key.rs` |

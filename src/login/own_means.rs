@@ -208,7 +208,8 @@ impl Login<'_> {
         if factor == Factor::MailedCode && is_after_reset(context, &row, CodeChannel::Mail) {
             return Err(LoginError::MailedCodeAfterReset);
         }
-        if factor != Factor::External && state.has_proved(factor) {
+        let unverified = factor == Factor::Passkey && state.has_proved(Factor::UnverifiedPasskey);
+        if state.began_with(factor) || unverified {
             return Err(LoginError::FactorUsedAlready);
         }
         let proved = state.factors.clone().with(factor, now);

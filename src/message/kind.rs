@@ -114,7 +114,7 @@ message_kinds! {
     /// Tells a further address that it was removed.
     AddressRemoved = "address_removed", Happened, ["address"];
     /// A second factor was added.
-    FactorAdded = "factor_added", Happened, ["address", "factor", "link", "days"];
+    FactorAdded = "factor_added", Happened, ["address", "factor", "link", "days", "by_browser"];
     /// A second factor was removed.
     FactorRemoved = "factor_removed", Happened, ["address", "factor"];
     /// A recovery code was used.

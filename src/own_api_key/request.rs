@@ -13,7 +13,6 @@ use crate::context::Context;
 use crate::identity::resolved::Rights;
 use crate::permission::{Permission, write_list};
 
-const MAX_NAME: usize = 64;
 const MAX_SCOPES: usize = 50;
 
 /// All scopes of a key together, in bytes.
@@ -64,22 +63,12 @@ impl NewApiKey {
         rights: Rights<'_>,
     ) -> Result<Checked, ApiKeyError> {
         let mut faults = Vec::new();
-        let name = self.name.trim();
-        if name.is_empty() {
-            faults.push(InvalidField::new("name", "required", "must not be empty"));
-        } else if name.chars().count() > MAX_NAME {
-            faults.push(InvalidField::new("name", "too_long", "must have at most 64 characters"));
-        } else if name.chars().any(char::is_control) {
-            let text = "must not contain control characters";
-            faults.push(InvalidField::new("name", "invalid_character", text));
-        }
+        let name = InvalidField::label(&self.name).map_err(|fault| faults.push(fault));
         let scopes = scopes(&self.scopes, rights).map_err(|fault| faults.push(fault));
         let lifetime = self.lifetime.unwrap_or(context.config.api_key.default_lifetime);
         faults.extend(lifetime_fault(context, lifetime));
-        match scopes {
-            Ok(scopes) if faults.is_empty() => {
-                Ok(Checked { name: name.to_owned(), scopes, lifetime })
-            }
+        match (name, scopes) {
+            (Ok(name), Ok(scopes)) if faults.is_empty() => Ok(Checked { name, scopes, lifetime }),
             _ => Err(ApiKeyError::Invalid(faults)),
         }
     }

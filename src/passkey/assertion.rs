@@ -3,6 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use sea_orm::DbErr;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use super::challenge::{self, ChallengePurpose, Holder};
 use super::entity::passkey;
@@ -10,10 +11,13 @@ use super::error::PasskeyError;
 use super::options::RelyingParty;
 use super::store::{self, Used};
 use crate::account::entity::account;
+use crate::audit_log;
+use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
+use crate::base::event::{Event, EventKind};
 use crate::base::factor::Factor;
-use crate::base::id::SessionId;
-use crate::base::transaction::{Fault, Txn};
+use crate::base::id::{AccountId, SessionId};
+use crate::base::transaction::{Fault, Txn, transaction};
 use crate::context::Context;
 use crate::webauthn::{Assertion, AuthenticationResponse, PasskeyRefusal};
 
@@ -27,6 +31,10 @@ pub(crate) struct RightPasskey {
 pub(crate) enum Shown {
     Right(Box<RightPasskey>),
     Wrong,
+    /// A check failed that says nothing about the person, such as that of the origin.
+    NotAccepted(PasskeyRefusal),
+    /// There may be a copy of the authenticator.
+    Copied,
     /// The challenge was answered before, has expired, or was for another session.
     Ended,
 }
@@ -44,7 +52,16 @@ impl RightPasskey {
         let db = context.db();
         let digest = digest_of(response.credential_id());
         let passkey = db.read(store::by_credential(&db.executor(), &digest)).await?;
-        let passkey = passkey.ok_or(PasskeyError::UnknownCredential)?;
+        let Some(passkey) = passkey else {
+            // Another service may use the same domain. Its passkeys must not be forgotten.
+            let handle = response.user_handle().unwrap_or_default();
+            let known = db.read(store::knows_handle(&db.executor(), handle)).await?;
+            return Err(if known {
+                PasskeyError::UnknownCredential
+            } else {
+                PasskeyRefusal::UnknownUser.into()
+            });
+        };
         let public_key = BASE64URL_NOPAD.decode(passkey.public_key.as_bytes());
         let public_key = public_key.map_err(|_| PasskeyRefusal::UnsupportedKey)?;
         let seen = response.verify(party.expected(), &public_key)?;
@@ -68,17 +85,33 @@ impl RightPasskey {
             challenge::take(context, response.challenge(), &purposes, &holders).await?;
             Self::find(context, response).await
         };
-        match found.await {
-            Ok(right) => {
-                let is_one = right.passkey.account_id == row.id && right.passkey.is_factor;
-                let is_new = right.counted() != CountedUses::Copied;
-                Ok(if is_one && is_new { Shown::Right(Box::new(right)) } else { Shown::Wrong })
+        let right = match found.await {
+            Ok(right) => right,
+            Err(PasskeyError::Fault(fault)) => return Err(fault),
+            Err(PasskeyError::NotAccepted(PasskeyRefusal::WrongSignature)) => {
+                return Ok(Shown::Wrong);
             }
-            Err(PasskeyError::Fault(fault)) => Err(fault),
-            Err(PasskeyError::NotAccepted(_) | PasskeyError::UnknownCredential) => Ok(Shown::Wrong),
+            Err(PasskeyError::NotAccepted(PasskeyRefusal::UnknownUser)) => return Ok(Shown::Wrong),
+            Err(PasskeyError::UnknownCredential) => return Ok(Shown::Wrong),
+            Err(PasskeyError::NotAccepted(refusal)) => return Ok(Shown::NotAccepted(refusal)),
             // Without a domain no challenge could be started.
-            Err(_) => Ok(Shown::Ended),
+            Err(_) => return Ok(Shown::Ended),
+        };
+        let is_user = match response.user_handle() {
+            Some(shown) => {
+                let db = context.db();
+                let handle = db.read(store::handle_of(&db.executor(), row.id)).await?;
+                handle.is_some_and(|handle| handle.ct_eq(shown).into())
+            }
+            None => true,
+        };
+        if right.passkey.account_id != row.id || !right.passkey.is_factor || !is_user {
+            return Ok(Shown::Wrong);
         }
+        if right.counted() == CountedUses::Copied {
+            return Ok(Shown::Copied);
+        }
+        Ok(Shown::Right(Box::new(right)))
     }
 
     pub(super) fn passkey(&self) -> &passkey::Model {
@@ -87,7 +120,7 @@ impl RightPasskey {
 
     /// True if the passkey is two factors by itself: what one has, and what one knows or is. A passkey whose
     /// authenticator verifies its user only now is one, until another factor confirms it.
-    pub(super) fn is_two_factors(&self) -> bool {
+    pub(crate) fn is_two_factors(&self) -> bool {
         self.passkey.is_factor && self.passkey.verified && self.seen.verified
     }
 
@@ -117,12 +150,17 @@ impl RightPasskey {
         &self,
         txn: &Txn<'_>,
         beside: bool,
+        client: &ClientInfo,
         now: Timestamp,
     ) -> Result<bool, DbErr> {
+        if self.counted() == CountedUses::Fallen {
+            let event = Event::new(EventKind::AccountUpdated, now).account(self.passkey.account_id);
+            let event = event.from_client(client).detail("passkey counts anew");
+            audit_log::record(txn, &event).await?;
+        }
         let used = Used {
             sign_count: self.seen.sign_count,
-            verified: self.passkey.verified
-                || self.passkey.is_factor && beside && self.seen.verified,
+            verified: self.passkey.is_factor && beside && self.seen.verified,
             backup_eligible: self.seen.backup_eligible,
             backed_up: self.seen.backed_up,
             at: now,
@@ -135,10 +173,25 @@ impl RightPasskey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CountedUses {
     Rising,
-    /// The account is told, and the passkey is accepted.
+    /// It counts anew. The audit log has an event, and the passkey is accepted.
     Fallen,
     /// There may be a copy.
     Copied,
+}
+
+/// Records that somebody could not sign in with a passkey of this account.
+pub(crate) async fn record_failure(
+    context: &Context,
+    account: AccountId,
+    client: &ClientInfo,
+    reason: &'static str,
+) -> Result<(), Fault> {
+    let event = Event::new(EventKind::LoginFailed, context.now()).account(account);
+    let event = event.from_client(client).failed(reason);
+    transaction!(context.db(), |txn| {
+        audit_log::record(txn, &event).await?;
+        Ok(())
+    })
 }
 
 /// Returns the digest under which a passkey is found.

@@ -11,12 +11,9 @@ use sha2::{Digest, Sha256};
 use super::challenge::Holder;
 use crate::base::secret::random_array;
 use crate::context::Context;
-use crate::session::cookie::{CookieAction, Found, Pair, SessionCookie};
+use crate::session::cookie::{CookieAction, Found, SessionCookie};
 
 const TOKEN: usize = 18;
-
-/// The maximum number of cookies with our name that are looked at.
-const MOST_COOKIES: usize = 8;
 
 /// A token of a browser.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,14 +34,12 @@ impl Browser {
         BASE64URL_NOPAD.decode(token).ok()?.try_into().ok().map(Self)
     }
 
-    /// Returns the tokens in the cookies of a request.
-    pub(super) fn shown(context: &Context, headers: &HeaderMap) -> Vec<Self> {
-        let pairs: Vec<Pair> = match SessionCookie::of_passkey(&context.config).find(headers) {
-            Found::Nothing => Vec::new(),
-            Found::One(pair) => vec![pair],
-            Found::Several(pairs) => pairs,
-        };
-        pairs.iter().take(MOST_COOKIES).filter_map(|pair| Self::read(pair.value())).collect()
+    /// Returns the token in the cookie of a request. `None` if there are two: nobody knows which one is ours.
+    pub(super) fn shown(context: &Context, headers: &HeaderMap) -> Option<Self> {
+        match SessionCookie::of_passkey(&context.config).find(headers) {
+            Found::One(pair) => Self::read(pair.value()),
+            Found::Nothing | Found::Several(_) => None,
+        }
     }
 
     pub(super) fn holder(self) -> Holder {

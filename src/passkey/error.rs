@@ -37,7 +37,7 @@ pub enum PasskeyError {
     CannotSignIn,
     /// The authenticator has counted backwards, so there may be a copy of it.
     #[error(
-        "the passkey was used less often than before, so there may be a copy of it; use another way to sign in"
+        "the use counter of the passkey went back, so there may be a copy of it; use another way to sign in"
     )]
     Copied,
     /// An account has this passkey already.
@@ -59,7 +59,9 @@ pub enum PasskeyError {
     #[error("a role of the account requires a second factor; set up another one first")]
     Required,
     /// The account could not be signed in to any more.
-    #[error("this is the last way to sign in; set a password or add another passkey first")]
+    #[error(
+        "this is the last way to sign in; set a password, verify a mail address or add another passkey first"
+    )]
     LastWayIn,
     /// The main mail address of the account is not verified. The person who verifies it owns the account.
     #[error("verify the mail address of the account first")]
@@ -67,7 +69,7 @@ pub enum PasskeyError {
     /// The name cannot be used.
     #[error("some fields are not valid")]
     Invalid(Vec<InvalidField>),
-    /// This source began too many sign-ins. See [`rate_limit`](crate::rate_limit).
+    /// This source or account started too many challenges. See [`rate_limit`](crate::rate_limit).
     #[error(transparent)]
     RateLimited(#[from] RateLimited),
     /// The session has ended, or the account was changed at the same time.

@@ -13,28 +13,33 @@
 //! # Turn it on
 //! 1. Turn on the feature `passkey`, and apply the migrations. The tables come with `m0021_passkey`.
 //! 2. Set `service.public_url` to the address that browsers show. Its host is the domain of all passkeys. An IP
-//!    address is none: on your own machine, open `http://localhost:3000` and not `http://127.0.0.1:3000`. If
+//!    address is not a domain: on your own machine, open `http://localhost:3000` and not `http://127.0.0.1:3000`. If
 //!    several subdomains share the accounts, set [`rp_id`](crate::config::PasskeyConfig::rp_id) to the domain
 //!    above them before the first passkey is made.
 //! 3. Mount the [routes](#routes), and those of [`second_factor`](crate::second_factor#routes).
-//! 4. Build the pages. See [`passkeys`](crate::guide::passkeys), which has the scripts.
+//! 4. Build the pages. See [`passkeys`](crate::guide::passkeys), which has the script.
 //!
 //! # What is checked
 //! - Each challenge has 256 random bits and a row. It is for one purpose, and for the browser or the session that
 //!   asked. The first answer deletes it, right or wrong, so nothing can be sent twice. It ends after
 //!   [five minutes](crate::config::PasskeyConfig::challenge_lifetime).
 //! - The origin of the page must be that of `service.public_url`, or one that is listed. It is compared as a whole.
-//!   A page that is embedded in another one is refused.
+//!   A page that is embedded in a page of another origin is refused.
 //! - The algorithm must be one of those that were asked for: Ed25519, ES256 on P-256, or RS256 with 2048 to 4096
 //!   bits. No attestation is asked for, and none is trusted.
 //! - The authenticator must have verified its user, unless
-//!   [`user_verification`](crate::config::PasskeyConfig::user_verification) is `Preferred`. Then a passkey that did
-//!   not is one factor: a sign-in records [`UnverifiedPasskey`](crate::Factor::UnverifiedPasskey), and needs
+//!   [`user_verification`](crate::config::PasskeyConfig::user_verification) is `Preferred`. Then a passkey whose
+//!   authenticator did not verify the user counts as one factor: a sign-in records [`UnverifiedPasskey`](crate::Factor::UnverifiedPasskey), and needs
 //!   another factor if the account has one.
 //! - An authenticator that counts its uses must count upwards. Otherwise there may be a copy of it, and the answer
 //!   is `passkey_copied`. A passkey that can be synchronised may count anew after it was moved. It is accepted, and
 //!   the audit log has an event.
-//! - A passkey that could be synchronised and suddenly cannot is refused. The other way round is stored.
+//! - A passkey that could be synchronised and suddenly cannot is refused. If it becomes synchronised later, this is
+//!   stored.
+//!
+//! At a second step and a step-up, a wrong signature and a passkey of another account are `wrong_code`, and count as
+//! wrong codes. A challenge that is not open any more is `code_ended`. What is no fault of the person, such as a wrong
+//! origin, is `passkey_not_accepted` and does not count.
 //!
 //! # What a change needs, and what it ends
 //! - The same as for an [authenticator](crate::totp#what-a-change-needs-and-what-it-ends): a recent second factor,
@@ -56,31 +61,53 @@
 //! factor, the owner removes it and adds another one.
 //!
 //! # Signals
-//! Passkeys stay in the browser after they were removed here. So each answer that concerns them has the member
-//! `signals`. Pass its parts to `PublicKeyCredential.signalAllAcceptedCredentials` and
+//! Passkeys stay in the browser after they were removed here. So the answers of `POST /login/passkey` (when the sign-in
+//! is complete), `GET /passkeys`, `POST /passkeys` and the removal have the member `signals`. After a change of the
+//! password or of the mail address, call `GET /passkeys`. Pass its parts to `PublicKeyCredential.signalAllAcceptedCredentials` and
 //! `signalCurrentUserDetails`. If a sign-in answers `unknown_credential`, call `signalUnknownCredential` with the
-//! id. It deletes the passkey from the browser for good, so do it for no other code. Portcullis checks the
-//! domain and the origin first, so a wrong setting never answers `unknown_credential`.
+//! id. It deletes the passkey from the browser permanently, so do it for no other code. Portcullis answers so only if the
+//! domain and the origin are right, and an account here has had passkeys of this user. So passkeys of another service
+//! with the same domain, such as a test system, are not deleted. Those of an erased account stay in the browser.
 //!
 //! # Example
 //!
 //! ```no_run
-//! use portcullis::passkey::{AuthenticationResponse, PasskeySignIn};
+//! use axum::Json;
+//! use axum::response::IntoResponse;
+//! use http::{Extensions, HeaderMap};
+//! use portcullis::identity::owner::{AccountOwner, Factors};
+//! use portcullis::passkey::{AddedPasskey, AuthenticationResponse, RegistrationResponse};
 //! use portcullis::{ClientInfo, Portcullis, Rejection};
 //!
+//! async fn start(auth: Portcullis, client: ClientInfo) -> Result<impl IntoResponse, Rejection> {
+//!     let (asked, browser) = auth.passkey_login().start(&client).await?;
+//!     Ok((browser, Json(asked.options))) // the browser gets a cookie
+//! }
+//!
 //! async fn sign_in(
+//!     auth: Portcullis,
+//!     client: ClientInfo,
+//!     headers: HeaderMap,
+//!     extensions: Extensions,
+//!     Json(credential): Json<AuthenticationResponse>,
+//! ) -> Result<impl IntoResponse, Rejection> {
+//!     let flow = auth.passkey_login().replacing(&extensions).await?.with_cookie(&headers);
+//!     Ok((flow.finish(&credential, &client).await?.outcome.into_issued(), "signed in"))
+//! }
+//!
+//! async fn add(
 //!     auth: &Portcullis,
+//!     owner: AccountOwner<Factors>,
 //!     client: &ClientInfo,
-//!     headers: &http::HeaderMap,
-//!     credential: AuthenticationResponse,
-//! ) -> Result<PasskeySignIn, Rejection> {
-//!     Ok(auth.passkey_login().with_cookie(headers).finish(&credential, client).await?)
+//!     credential: RegistrationResponse, // for the options of `auth.passkeys().start(&owner)`
+//! ) -> Result<AddedPasskey, Rejection> {
+//!     Ok(auth.passkeys().add(&owner, "my phone", &credential, client).await?)
 //! }
 //! ```
 //!
 //! # What it does not do
 //! - It does not ask for attestation, so it cannot tell which models of authenticators are used.
-//! - A sign-in takes no name. A key that needs one (not discoverable) can only be a second factor.
+//! - Only passkeys that need no name (discoverable ones) can be added.
 //! - An application that checks passkeys itself uses [`Login::finish`](crate::login::Login::finish).
 //!
 //! # Routes
@@ -89,7 +116,9 @@
 //!   sets a cookie. With `transport: "bearer"` it answers with a `browser_token` instead.
 //! - `POST /login/passkey` takes `credential`: what the browser returned, as `toJSON()` writes it. It also takes
 //!   `remember`, `transport` and `browser_token`. It answers as `POST /login` does, with `signals`.
-//! - `GET /passkeys` lists the passkeys.
+//! - `GET /passkeys` lists the passkeys: `id`, `name`, `created_at`, `last_used_at`, `second_factor`, `synced` (stored
+//!   outside of its device too) and `aaguid` (the model of the authenticator).
+//! - `GET /methods` of [`login`](crate::login) lists `passkey` if these routes are mounted.
 //! - `POST /passkeys/challenge` answers with `options` for `navigator.credentials.create`.
 //!   `POST /passkeys/challenge/conditional` does so for a passkey that the browser makes by itself.
 //! - `POST /passkeys` takes `name` and `credential`. It answers 201 with `id` and `signals`, and as `POST /login`
@@ -135,10 +164,10 @@ mod sign_in;
 pub(crate) mod store;
 
 pub use crate::webauthn::{AuthenticationResponse, PasskeyRefusal, RegistrationResponse};
-pub(crate) use assertion::{RightPasskey, Shown};
+pub(crate) use assertion::{RightPasskey, Shown, record_failure};
 pub use browser::PasskeyBrowser;
 pub use error::PasskeyError;
-pub use options::{AcceptedCredentials, PasskeyOptions, PasskeySignals, UserDetails};
+pub use options::{AcceptedPasskeys, PasskeyOptions, PasskeySignals, PasskeyUser};
 pub use registration::{AddedPasskey, Passkey, RemovedPasskey};
 #[cfg(feature = "routes")]
 pub use routes::{routes, well_known};

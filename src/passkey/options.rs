@@ -5,13 +5,14 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::challenge::NewChallenge;
+use super::challenge::{ChallengePurpose, NewChallenge};
 use super::entity::{passkey, user};
 use super::error::PasskeyError;
 use super::store;
 use crate::account::entity::account;
 use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
+use crate::base::problem::ErrorChain;
 use crate::base::secret::random_array;
 use crate::base::transaction::Fault;
 use crate::config::UserVerification;
@@ -38,16 +39,16 @@ pub struct PasskeyOptions {
 #[non_exhaustive]
 pub struct PasskeySignals {
     /// For `signalAllAcceptedCredentials`.
-    pub all_accepted_credentials: AcceptedCredentials,
+    pub all_accepted_credentials: AcceptedPasskeys,
     /// For `signalCurrentUserDetails`.
-    pub current_user_details: UserDetails,
+    pub current_user_details: PasskeyUser,
 }
 
 /// Which passkeys of an account work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct AcceptedCredentials {
+pub struct AcceptedPasskeys {
     /// The domain.
     pub rp_id: String,
     /// What authenticators know of the account.
@@ -60,7 +61,7 @@ pub struct AcceptedCredentials {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub struct UserDetails {
+pub struct PasskeyUser {
     /// The domain.
     pub rp_id: String,
     /// What authenticators know of the account.
@@ -102,9 +103,15 @@ impl RelyingParty {
         row: &account::Model,
         handle: &[u8],
         existing: &[passkey::Model],
+        purpose: ChallengePurpose,
         new: &NewChallenge,
     ) -> PasskeyOptions {
         let name = name_of(row);
+        // Where nobody is asked, a browser that must verify its user makes no passkey (section 5.1.3).
+        let verification = match purpose {
+            ChallengePurpose::AddByBrowser => "preferred",
+            _ => self.verification(),
+        };
         let parameters: Vec<Value> =
             ALGORITHMS.iter().map(|alg| json!({ "type": "public-key", "alg": alg })).collect();
         let options = json!({
@@ -117,7 +124,7 @@ impl RelyingParty {
             "authenticatorSelection": {
                 "residentKey": "required",
                 "requireResidentKey": true,
-                "userVerification": self.verification(),
+                "userVerification": verification,
             },
             "attestation": "none",
             "extensions": { "credProps": true },
@@ -175,6 +182,22 @@ pub(super) async fn handle(context: &Context, account: AccountId) -> Result<Vec<
     Ok(db.read(store::handle_of(&executor, account)).await?.unwrap_or(new.handle))
 }
 
+/// Returns the signals for an answer to a change that is committed already. A failure must not take its new session
+/// away.
+pub(super) async fn signals_after(
+    context: &Context,
+    row: &account::Model,
+) -> Option<PasskeySignals> {
+    match signals(context, row).await {
+        Ok(signals) => signals,
+        Err(error) => {
+            let error = ErrorChain(&error);
+            tracing::debug!(target: "portcullis", %error, "the signals of passkeys cannot be read");
+            None
+        }
+    }
+}
+
 /// Returns the signals of an account that has ever had a passkey here.
 pub(super) async fn signals(
     context: &Context,
@@ -190,11 +213,11 @@ pub(super) async fn signals(
     let ids = passkeys.into_iter().map(|one| one.credential_id).collect();
     let name = name_of(row);
     Ok(Some(PasskeySignals {
-        all_accepted_credentials: AcceptedCredentials {
+        all_accepted_credentials: AcceptedPasskeys {
             rp_id: rp_id.clone(),
             user_id: user_id.clone(),
             all_accepted_credential_ids: ids,
         },
-        current_user_details: UserDetails { rp_id, user_id, display_name: name.clone(), name },
+        current_user_details: PasskeyUser { rp_id, user_id, display_name: name.clone(), name },
     }))
 }

@@ -30,11 +30,9 @@ use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, enrolment, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
+use crate::rate_limit::PASSKEY_CHALLENGES;
 use crate::session::{Issued, SessionError, store as session_store};
 use crate::webauthn::{Credential, Presence, RegistrationResponse};
-
-/// The maximum length of the name of a passkey, in characters.
-const MAX_NAME: usize = 64;
 
 /// How long ago the password may have been proved when the browser makes a passkey by itself.
 const AFTER_PASSWORD: Duration = Duration::from_secs(60);
@@ -76,9 +74,9 @@ pub struct Passkey {
     /// When it was used last.
     pub last_used_at: Option<Timestamp>,
     /// True if it is a second factor of the account. A passkey that the browser has made by itself is none.
-    pub is_factor: bool,
-    /// True if it is synchronised between devices.
-    pub is_synced: bool,
+    pub second_factor: bool,
+    /// True if it is stored outside of its device too, so that it is not lost with the device.
+    pub synced: bool,
     /// The model of its authenticator (AAGUID), if it is known.
     pub aaguid: Option<Uuid>,
 }
@@ -90,8 +88,8 @@ impl From<passkey::Model> for Passkey {
             name: row.name,
             created_at: row.created_at,
             last_used_at: row.last_used_at,
-            is_factor: row.is_factor,
-            is_synced: row.backed_up,
+            second_factor: row.is_factor,
+            synced: row.backed_up,
             aaguid: Some(row.aaguid).filter(|aaguid| !aaguid.is_nil()),
         }
     }
@@ -138,7 +136,7 @@ impl Passkeys<'_> {
     ) -> Result<PasskeyOptions, PasskeyError> {
         let context = self.auth.context();
         let party = RelyingParty::of(context)?;
-        self.count(owner.account().id()).await?;
+        self.count(PASSKEY_CHALLENGES, owner.account().id()).await?;
         let (row, passkeys) = self.read(owner).await?;
         self.has_room(owner, &passkeys)?;
         let db = context.db();
@@ -148,7 +146,7 @@ impl Passkeys<'_> {
         let handle = options::handle(context, row.id).await?;
         let holder = Holder::Session(row.id, owner.session_id());
         let new = challenge::begin(context, purpose, &holder).await?;
-        Ok(party.creation(context, &row, &handle, &passkeys, &new))
+        Ok(party.creation(context, &row, &handle, &passkeys, purpose, &new))
     }
 
     /// Adds the passkey that the browser has made. If it is a second factor, the session of the owner goes on as
@@ -170,7 +168,7 @@ impl Passkeys<'_> {
         client: &ClientInfo,
     ) -> Result<AddedPasskey, PasskeyError> {
         let (owner, context) = (&owner.into(), self.auth.context());
-        let name = valid_name(name)?;
+        let name = InvalidField::label(name).map_err(|fault| PasskeyError::Invalid(vec![fault]))?;
         let party = RelyingParty::of(context)?;
         let holders = [Holder::Session(owner.account().id(), owner.session_id())];
         let purposes = [ChallengePurpose::Add, ChallengePurpose::AddByBrowser];
@@ -193,7 +191,7 @@ impl Passkeys<'_> {
                 Some(self.insert(owner, &row, new.row(id, &row, row.epoch + 1), client).await?)
             }
         };
-        Ok(AddedPasskey { id, issued, signals: options::signals(context, &row).await? })
+        Ok(AddedPasskey { id, issued, signals: options::signals_after(context, &row).await })
     }
 
     async fn insert(
@@ -244,7 +242,8 @@ impl Passkeys<'_> {
         let event = Event::new(EventKind::AccountUpdated, new.created_at).account(row.id);
         let event = event.from_client(client).detail("passkey made by the browser");
         let to = row.email.as_deref().and_then(Recipient::email);
-        let values = Values::new().with("factor", Factor::Passkey.in_words());
+        let values =
+            Values::new().with("factor", Factor::Passkey.in_words()).with("by_browser", true);
         let values = values.with_some("address", client.address());
         let notice = Outgoing::new(MessageKind::FactorAdded, to).account(row.id).values(values);
         transaction!(context.db(), |txn| {
@@ -255,6 +254,11 @@ impl Passkeys<'_> {
             }
             if has_unproved_mailbox(txn, row.id).await? {
                 return Err(PasskeyError::AddressNotProved);
+            }
+            // Again, because such a passkey does not change the epoch.
+            let most = context.config.passkey.max_per_account as usize;
+            if store::of_account(txn, row.id).await?.len() >= most {
+                return Err(PasskeyError::TooMany);
             }
             if !store::insert(txn, new.clone()).await? {
                 return Err(PasskeyError::AlreadyAdded);
@@ -304,7 +308,7 @@ impl Passkeys<'_> {
         client: &ClientInfo,
     ) -> Result<(), PasskeyError> {
         let (context, account) = (self.auth.context(), owner.account().id());
-        let name = valid_name(name)?;
+        let name = InvalidField::label(name).map_err(|fault| PasskeyError::Invalid(vec![fault]))?;
         let event = Event::new(EventKind::AccountUpdated, context.now()).account(account);
         let event = event.from_client(client).detail("passkey renamed");
         transaction!(context.db(), |txn| {
@@ -337,14 +341,17 @@ impl Passkeys<'_> {
         let (row, passkeys) = self.read(asks).await?;
         let removed = passkeys.iter().find(|one| one.id == id).ok_or(PasskeyError::NotFound)?;
         let others = || passkeys.iter().filter(|one| one.id != id);
-        if others().next().is_none() && !has_other_way_in(self.auth, &row) {
-            return Err(PasskeyError::LastWayIn);
-        }
         let before = EnrolledFactors(row.enrolled_factors);
         let enrolled = match removed.is_factor && !others().any(|one| one.is_factor) {
             true => before.left_without(Factor::Passkey),
             false => before,
         };
+        // One that is one factor signs in alone only if the account asks for no second one.
+        let mut signs_in =
+            others().filter(|one| one.is_factor && one.verified || enrolled.is_empty());
+        if signs_in.next().is_none() && !has_other_way_in(self.auth, &row) {
+            return Err(PasskeyError::LastWayIn);
+        }
         if enrolment::would_lack(context, owner, enrolled)
             && !enrolment::would_lack(context, owner, before)
         {
@@ -364,7 +371,7 @@ impl Passkeys<'_> {
             let go_on = enrolling::go_on(self.auth, txn, owner, epoch, passed.clone(), client);
             Ok(Box::pin(go_on).await?)
         })?;
-        Ok(RemovedPasskey { issued, signals: options::signals(context, &row).await? })
+        Ok(RemovedPasskey { issued, signals: options::signals_after(context, &row).await })
     }
 
     /// Reads the account and its passkeys, in this order. If another request changes them in between, the epoch
@@ -435,18 +442,4 @@ impl New {
 fn has_other_way_in(auth: &Portcullis, row: &account::Model) -> bool {
     let by_mail = row.verified_at.is_some() && row.email.is_some();
     row.password_hash.is_some() || by_mail && auth.context().notifier.is_some()
-}
-
-fn valid_name(typed: &str) -> Result<String, PasskeyError> {
-    let name = typed.trim();
-    let fault = if name.is_empty() {
-        InvalidField::new("name", "required", "must not be empty")
-    } else if name.chars().count() > MAX_NAME {
-        InvalidField::new("name", "too_long", "must have at most 64 characters")
-    } else if name.chars().any(char::is_control) {
-        InvalidField::new("name", "invalid_character", "must not contain control characters")
-    } else {
-        return Ok(name.to_owned());
-    };
-    Err(PasskeyError::Invalid(vec![fault]))
 }

@@ -140,7 +140,8 @@ async fn begin(
     JsonOrForm(body): JsonOrForm<BeginBody>,
 ) -> Result<Response, Rejection> {
     route::check_transport(&auth, body.transport)?;
-    let flow = in_browser(auth.passkey_login(), &headers, body.browser_token.as_deref());
+    let flow =
+        in_browser(auth.passkey_login(), &headers, body.transport, body.browser_token.as_deref());
     let (answer, browser) = flow.start(&client).await?;
     let mut answer = options(&answer);
     Ok(match body.transport {
@@ -171,7 +172,7 @@ async fn sign_in(
 ) -> Result<Response, Rejection> {
     route::check_transport(&auth, body.transport)?;
     let flow = auth.passkey_login().replacing(&extensions).await?;
-    let flow = in_browser(flow, &headers, body.browser_token.as_deref())
+    let flow = in_browser(flow, &headers, body.transport, body.browser_token.as_deref())
         .remember(route::remembers(body.remember, &headers))
         .transport(body.transport);
     let signed_in = flow.finish(&body.credential, &client).await?;
@@ -179,15 +180,18 @@ async fn sign_in(
     Ok(signed_in_with(StatusCode::OK, signed_in.outcome.into_issued(), signals))
 }
 
-/// A client without cookies sends its token in the body.
+/// A client that keeps its tokens itself sends this one in the body. For all others only the cookie counts, which no
+/// other site can set.
 fn in_browser<'a>(
     flow: PasskeyLogin<'a>,
     headers: &HeaderMap,
+    transport: Transport,
     token: Option<&str>,
 ) -> PasskeyLogin<'a> {
-    match token {
-        Some(token) => flow.in_browser(token),
-        None => flow.with_cookie(headers),
+    match (transport, token) {
+        (Transport::Bearer, Some(token)) => flow.in_browser(token),
+        (Transport::Bearer, None) => flow,
+        (Transport::Cookie, _) => flow.with_cookie(headers),
     }
 }
 
@@ -206,8 +210,8 @@ async fn list(
                 "name": one.name,
                 "created_at": one.created_at,
                 "last_used_at": one.last_used_at,
-                "second_factor": one.is_factor,
-                "synced": one.is_synced,
+                "second_factor": one.second_factor,
+                "synced": one.synced,
                 "aaguid": one.aaguid,
             })
         })

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use http::HeaderMap;
 use subtle::ConstantTimeEq;
 
-use super::assertion::{CountedUses, RightPasskey};
+use super::assertion::{CountedUses, RightPasskey, record_failure};
 use super::browser::{Browser, PasskeyBrowser};
 use super::challenge::{self, ChallengePurpose, Holder};
 use super::error::PasskeyError;
@@ -13,18 +13,14 @@ use super::options::{self, PasskeyOptions, PasskeySignals, RelyingParty};
 use super::store;
 use crate::account::entity::account;
 use crate::account::{Account, store as account_store};
-use crate::audit_log;
 use crate::base::client::ClientInfo;
-use crate::base::event::{Event, EventKind};
-use crate::base::factor::PassedFactors;
-use crate::base::id::AccountId;
-use crate::base::transaction::{Fault, transaction};
+use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
+use crate::base::transaction::transaction;
 use crate::flow::sign_in::{self, Demands, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::AuthError;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::resolution::Resolved;
-use crate::rate_limit::Quota;
 use crate::session::{SessionError, Transport};
 use crate::webauthn::AuthenticationResponse;
 
@@ -32,7 +28,7 @@ use crate::webauthn::AuthenticationResponse;
 #[derive(Debug, Clone)]
 pub struct PasskeyLogin<'a> {
     auth: &'a Portcullis,
-    browsers: Vec<Browser>,
+    browser: Option<Browser>,
     before: Option<Resolved>,
     remember: bool,
     transport: Transport,
@@ -41,8 +37,8 @@ pub struct PasskeyLogin<'a> {
 impl Portcullis {
     /// Returns the flow that signs in with a passkey.
     pub fn passkey_login(&self) -> PasskeyLogin<'_> {
-        let (browsers, before) = (Vec::new(), None);
-        PasskeyLogin { auth: self, browsers, before, remember: true, transport: Transport::Cookie }
+        let (browser, before) = (None, None);
+        PasskeyLogin { auth: self, browser, before, remember: true, transport: Transport::Cookie }
     }
 }
 
@@ -53,7 +49,7 @@ impl Portcullis {
 pub struct PasskeySignIn {
     /// The session, or what is still needed.
     pub outcome: LoginOutcome,
-    /// What the page tells the browser.
+    /// What the page tells the browser, if the sign-in is complete.
     pub signals: Option<PasskeySignals>,
 }
 
@@ -75,14 +71,14 @@ impl PasskeyLogin<'_> {
     /// Identifies the browser by the cookie of its request.
     #[must_use]
     pub fn with_cookie(mut self, headers: &HeaderMap) -> Self {
-        self.browsers = Browser::shown(self.auth.context(), headers);
+        self.browser = Browser::shown(self.auth.context(), headers);
         self
     }
 
     /// Identifies the browser by its [token](PasskeyBrowser::token), for a client that stores the token itself.
     #[must_use]
     pub fn in_browser(mut self, token: &str) -> Self {
-        self.browsers = Browser::read(token.as_bytes()).into_iter().collect();
+        self.browser = Browser::read(token.as_bytes());
         self
     }
 
@@ -111,11 +107,11 @@ impl PasskeyLogin<'_> {
     ) -> Result<(PasskeyOptions, PasskeyBrowser), PasskeyError> {
         let context = self.auth.context();
         let party = RelyingParty::of(context)?;
-        let quota = Quota::per_minute(context.config.passkey.challenges_per_minute);
+        let quota = context.config.passkey.challenges;
         let limits = self.auth.rate_limits();
         limits.source("passkey_challenges", client.address(), quota).await?;
         // A browser keeps its token, so that two of its tabs can sign in at the same time.
-        let browser = self.browsers.first().copied().unwrap_or_else(Browser::new);
+        let browser = self.browser.unwrap_or_else(Browser::new);
         let new = challenge::begin(context, ChallengePurpose::SignIn, &browser.holder()).await?;
         let options = party.request(context, std::iter::empty(), &new);
         Ok((options, PasskeyBrowser::new(context, browser)))
@@ -144,7 +140,7 @@ impl PasskeyLogin<'_> {
         client: &ClientInfo,
     ) -> Result<PasskeySignIn, PasskeyError> {
         let context = self.auth.context();
-        let holders: Vec<Holder> = self.browsers.iter().map(|browser| browser.holder()).collect();
+        let holders: Vec<Holder> = self.browser.iter().map(|browser| browser.holder()).collect();
         let purposes = [ChallengePurpose::SignIn];
         challenge::take(context, response.challenge(), &purposes, &holders).await?;
         let right = RightPasskey::find(context, response).await?;
@@ -155,20 +151,25 @@ impl PasskeyLogin<'_> {
         let shown = response.user_handle();
         let is_user = handle.zip(shown).is_some_and(|(one, other)| one.ct_eq(other).into());
         if !is_user {
-            self.record_failure(id, client, "wrong_user").await?;
+            record_failure(context, id, client, "wrong_user").await?;
             return Err(crate::webauthn::PasskeyRefusal::Malformed.into());
         }
         let counted = right.counted();
         if counted == CountedUses::Copied {
-            self.record_failure(id, client, "passkey_copied").await?;
+            record_failure(context, id, client, "passkey_copied").await?;
             return Err(PasskeyError::Copied);
         }
         let row = db.read(account_store::find(&executor, id)).await?;
         let require_verified = context.config.login.require_verified;
         let now = context.now();
         let row = row.filter(|row| Account::from(row.clone()).is_usable(now, require_verified));
+        // An older version on another node may have taken the factor away, and does not know of the rows.
+        let row = row.filter(|row| {
+            let enrolled = EnrolledFactors(row.enrolled_factors).contains(Factor::Passkey);
+            !right.passkey().is_factor || enrolled
+        });
         let Some(row) = row else {
-            self.record_failure(id, client, "unusable").await?;
+            record_failure(context, id, client, "unusable").await?;
             return Err(PasskeyError::CannotSignIn);
         };
         let made = self.make(&row, &right, client).await;
@@ -176,7 +177,12 @@ impl PasskeyLogin<'_> {
             sign_in::record_refusal(self.auth, id, client, now).await?;
         }
         let outcome = made?.committed(self.auth).await;
-        Ok(PasskeySignIn { outcome, signals: options::signals(context, &row).await? })
+        // Before the second factor, nobody learns the name and the other passkeys of the account.
+        let signals = match outcome {
+            LoginOutcome::Session(_) => options::signals_after(context, &row).await,
+            _ => None,
+        };
+        Ok(PasskeySignIn { outcome, signals })
     }
 
     async fn make(
@@ -195,36 +201,16 @@ impl PasskeyLogin<'_> {
             .remember(self.remember)
             .transport(self.transport)
             .replacing(before.and_then(|before| sign_in::replaces(before, Some(row.id))));
-        let fallen = Event::new(EventKind::AccountUpdated, now).account(row.id);
-        let fallen = fallen.from_client(client).detail("passkey counts anew");
         transaction!(context.db(), |txn| {
             let locked = match session.lock(txn).await {
                 // The account has changed since it was read.
                 Err(SessionError::Ended) => return Err(PasskeyError::CannotSignIn),
                 locked => locked?,
             };
-            if !right.spend(txn, false, now).await? {
+            if !right.spend(txn, false, client, now).await? {
                 return Err(PasskeyError::CannotSignIn);
             }
-            if right.counted() == CountedUses::Fallen {
-                audit_log::record(txn, &fallen).await?;
-            }
             Ok::<_, PasskeyError>(session.clone().make(txn, locked).await?)
-        })
-    }
-
-    async fn record_failure(
-        &self,
-        account: AccountId,
-        client: &ClientInfo,
-        reason: &'static str,
-    ) -> Result<(), Fault> {
-        let context = self.auth.context();
-        let event = Event::new(EventKind::LoginFailed, context.now()).account(account);
-        let event = event.from_client(client).failed(reason);
-        transaction!(context.db(), |txn| {
-            audit_log::record(txn, &event).await?;
-            Ok(())
         })
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn of_account<C: ConnectionTrait>(
         .await
 }
 
-/// Returns the passkey with this id of an authenticator, of whichever account.
+/// Returns the passkey with this id of an authenticator, of any account.
 pub(super) async fn by_credential<C: ConnectionTrait>(
     db: &C,
     digest: &[u8; 32],
@@ -35,7 +35,7 @@ pub(super) async fn by_credential<C: ConnectionTrait>(
         .await
 }
 
-/// Inserts a passkey. Returns false if there is one with the same id of an authenticator, of whichever
+/// Inserts a passkey. Returns false if there is one with the same id of an authenticator, of any
 /// account. On PostgreSQL, the transaction can then only be rolled back.
 pub(super) async fn insert<C: ConnectionTrait>(db: &C, row: passkey::Model) -> Result<bool, DbErr> {
     let row = passkey::ActiveModel::from(row).reset_all();
@@ -50,7 +50,9 @@ pub(super) async fn insert<C: ConnectionTrait>(db: &C, row: passkey::Model) -> R
 #[derive(Clone, Copy)]
 pub(super) struct Used {
     pub(super) sign_count: u32,
+    /// True if its verification of the user counts from now on.
     pub(super) verified: bool,
+    /// True if it can be synchronised. If not, what is stored is kept.
     pub(super) backup_eligible: bool,
     pub(super) backed_up: bool,
     pub(super) at: Timestamp,
@@ -63,10 +65,16 @@ pub(super) async fn record_use<C: ConnectionTrait>(
     row: &passkey::Model,
     used: Used,
 ) -> Result<bool, DbErr> {
-    let updated = passkey::Entity::update_many()
+    let mut update = passkey::Entity::update_many();
+    // These only ever become true, so that a use at the same time does not undo them.
+    if used.verified {
+        update = update.col_expr(passkey::Column::Verified, Expr::value(true));
+    }
+    if used.backup_eligible {
+        update = update.col_expr(passkey::Column::BackupEligible, Expr::value(true));
+    }
+    let updated = update
         .col_expr(passkey::Column::SignCount, Expr::value(i64::from(used.sign_count)))
-        .col_expr(passkey::Column::Verified, Expr::value(used.verified))
-        .col_expr(passkey::Column::BackupEligible, Expr::value(used.backup_eligible))
         .col_expr(passkey::Column::BackedUp, Expr::value(used.backed_up))
         .col_expr(passkey::Column::LastUsedAt, Expr::value(Some(used.at)))
         .filter(passkey::Column::Id.eq(row.id))
@@ -136,6 +144,12 @@ pub(super) async fn handle_of<C: ConnectionTrait>(
 ) -> Result<Option<Vec<u8>>, DbErr> {
     let row = user::Entity::find_by_id(account).one(db).await?;
     Ok(row.map(|row| row.handle))
+}
+
+/// Returns true if an account has this handle.
+pub(super) async fn knows_handle<C: ConnectionTrait>(db: &C, handle: &[u8]) -> Result<bool, DbErr> {
+    let found = user::Entity::find().filter(user::Column::Handle.eq(handle.to_vec())).one(db);
+    Ok(found.await?.is_some())
 }
 
 /// Stores a handle for an account, unless it has one.

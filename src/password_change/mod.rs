@@ -80,7 +80,10 @@ use crate::outbox::{self, Outgoing};
 use crate::password::{Checked, Names, Password, Passwords};
 use crate::session::from_session;
 use crate::session::judge::SessionState;
-use crate::session::{Issued, PasswordChangeSession, SessionError, Stage, StartSession, Transport};
+use crate::session::{
+    Issued, PasswordChangeSession, SessionError, Stage, StartSession, Transport,
+    store as session_store,
+};
 
 #[cfg(feature = "routes")]
 mod routes;
@@ -418,8 +421,9 @@ impl PasswordChange<'_> {
         if !current && !passed().any(|(one, at)| !by_mail(one) && asking.now.since(at) < recent) {
             return MailedPassword::Since(asking.now);
         }
-        // The password may itself come from the mailbox.
-        match passed().any(|(one, _)| !by_mail(one) && one != Factor::Password) {
+        // The password may itself come from the mailbox, and so does a passkey that was made from it.
+        let by_password = |one| matches!(one, Factor::Password | Factor::UnverifiedPasskey);
+        match passed().any(|(one, _)| !by_mail(one) && !by_password(one)) {
             true => MailedPassword::No,
             false => MailedPassword::Unchanged,
         }
@@ -456,6 +460,8 @@ impl PasswordChange<'_> {
         let signs_in_at = next.signs_in().then_some(now);
         let mailed = self.mailed(asking, ticket.is_some());
         transaction!(context.db(), |txn| {
+            // Before anything is read, so that what others have just added for the account is seen.
+            session_store::lock_account(txn, row.id).await?;
             hooks.before_password_change(change, txn).await?;
             // This replaces only the hash that was compared. If another request changed it
             // meanwhile, the transaction fails and nothing is changed.

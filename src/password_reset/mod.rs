@@ -136,8 +136,8 @@ use crate::outbox::{self, Outgoing};
 use crate::outstanding::Kind;
 use crate::password::{Names, Password, Passwords};
 use crate::rate_limit::RateLimited;
-use crate::session::KnownDevice;
 use crate::session::device::Devices;
+use crate::session::{KnownDevice, store as session_store};
 
 mod link;
 #[cfg(feature = "routes")]
@@ -377,6 +377,8 @@ impl PasswordReset<'_> {
             at: now,
         };
         let done = transaction!(context.db(), |txn| {
+            // Before anything is read, so that what others have just added for the account is seen.
+            session_store::lock_account(txn, row.id).await?;
             // One conditional UPDATE uses up the token, so of simultaneous requests only one
             // succeeds.
             if !challenge.spend_from(txn, context, client, now).await? {

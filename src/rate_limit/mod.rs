@@ -113,12 +113,19 @@ pub(crate) const FACTOR_CHALLENGES_DEVICE: &str = "factor_challenges_device";
 /// The rule for wrong codes of device logins, for accounts and for sources.
 pub(crate) const DEVICE_CODES: &str = "device_codes";
 
-/// The rule for challenges of passkeys in sessions.
+/// The rules for challenges of passkeys in sessions, of known devices apart.
 pub(crate) const PASSKEY_CHALLENGES: &str = "passkey_challenges_account";
+pub(crate) const PASSKEY_CHALLENGES_DEVICE: &str = "passkey_challenges_device";
 
 /// The rules whose subject is an account.
-const OF_ACCOUNT: [&str; 5] =
-    [ACCOUNT, FACTOR_CHALLENGES, FACTOR_CHALLENGES_DEVICE, DEVICE_CODES, PASSKEY_CHALLENGES];
+const OF_ACCOUNT: [&str; 6] = [
+    ACCOUNT,
+    FACTOR_CHALLENGES,
+    FACTOR_CHALLENGES_DEVICE,
+    DEVICE_CODES,
+    PASSKEY_CHALLENGES,
+    PASSKEY_CHALLENGES_DEVICE,
+];
 
 /// How long a store is not asked after a failure.
 const PAUSE: Duration = Duration::from_secs(1);

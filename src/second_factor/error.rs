@@ -29,6 +29,15 @@ pub enum SecondFactorError {
          second factor or a recovery code, or ask an administrator"
     )]
     AfterReset,
+    /// What the browser returned for a [passkey](crate::passkey) was not accepted, for a reason that is no fault of the
+    /// person, such as the origin of the page. No attempt is counted.
+    #[error("the passkey was not accepted: {0}")]
+    PasskeyNotAccepted(String),
+    /// The authenticator of a passkey has counted backwards, so there may be a copy of it. No attempt is counted.
+    #[error(
+        "the use counter of the passkey went back, so there may be a copy of it; use another factor"
+    )]
+    PasskeyCopied,
     /// Too many attempts failed. This is told only with `attempts.reveal_lockout`. Otherwise the
     /// answer is that of a wrong code.
     #[error("too many failed attempts; try again later")]
@@ -66,6 +75,8 @@ problem! {
         Self::CodeEnded => FORBIDDEN, "code_ended";
         Self::FactorUsedAlready => CONFLICT, "factor_used_already";
         Self::AfterReset => FORBIDDEN, "mailed_code_after_reset";
+        Self::PasskeyNotAccepted(_) => FORBIDDEN, "passkey_not_accepted";
+        Self::PasskeyCopied => FORBIDDEN, "passkey_copied";
         Self::TooManyAttempts { .. } => TOO_MANY_REQUESTS, "too_many_attempts";
         Self::NoExternalFactor => CONFLICT, "factor_not_enrolled";
         Self::Unavailable(_) => SERVICE_UNAVAILABLE, "external_factor_unavailable";

@@ -248,8 +248,6 @@
 
 use std::pin::Pin;
 
-use zeroize::Zeroizing;
-
 use crate::account::entity::account;
 use crate::account::{Account, recovering, store as account_store};
 use crate::attempt::{Admission, Ticket};
@@ -264,15 +262,16 @@ use crate::flow::sign_in::{self, Demands, LoginOutcome, Made, NewSession};
 use crate::handle::Portcullis;
 use crate::identity::Identity;
 #[cfg(feature = "passkey")]
-use crate::passkey::{AuthenticationResponse, RightPasskey, Shown};
+use crate::passkey::{RightPasskey, Shown, record_failure as passkey_failed};
 use crate::recovery_code::RightRecoveryCode;
-use crate::sent_code::{CodeChannel, RightSentCode, Typed, is_after_reset};
+use crate::sent_code::{RightSentCode, Typed, is_after_reset};
 use crate::session::{
     EnrolmentSession, Issued, PendingSession, SessionError, store as session_store,
 };
 use crate::totp::RightTotp;
 use crate::trusted_device::{self, NewTrust};
 
+mod code;
 mod error;
 mod external;
 mod own_factor;
@@ -285,6 +284,8 @@ mod undo;
 pub use crate::flow::enrolling::FactorOwner;
 use external::{RightExternal, TypedExternal};
 
+pub use code::FactorCode;
+use code::Method;
 pub use error::{ExternalFactorError, SecondFactorError};
 pub use own_factor::FactorChallenge;
 #[cfg(feature = "routes")]
@@ -292,100 +293,6 @@ pub use routes::routes;
 #[cfg(feature = "routes")]
 pub(crate) use routes::{CredentialBody, MethodName, code_in, left};
 pub use undo::FactorUndoError;
-
-/// A factor whose codes are checked here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Method {
-    Totp,
-    RecoveryCode,
-    Sent(CodeChannel),
-    External,
-    #[cfg(feature = "passkey")]
-    Passkey,
-}
-
-impl Method {
-    fn factor(self) -> Factor {
-        match self {
-            Self::Totp => Factor::Totp,
-            Self::RecoveryCode => Factor::RecoveryCode,
-            Self::Sent(channel) => channel.factor(),
-            Self::External => Factor::External,
-            #[cfg(feature = "passkey")]
-            Self::Passkey => Factor::Passkey,
-        }
-    }
-}
-
-/// A code of a second factor, as a person typed it.
-#[derive(Clone)]
-#[must_use]
-pub struct FactorCode {
-    method: Method,
-    text: Zeroizing<String>,
-    #[cfg(feature = "passkey")]
-    passkey: Option<Box<AuthenticationResponse>>,
-}
-
-impl FactorCode {
-    /// A code of an authenticator.
-    pub fn totp(code: impl Into<String>) -> Self {
-        Self::typed(Method::Totp, code.into())
-    }
-
-    /// A recovery code.
-    pub fn recovery_code(code: impl Into<String>) -> Self {
-        Self::typed(Method::RecoveryCode, code.into())
-    }
-
-    /// A code that was [sent](crate::sent_code) by mail or text message.
-    pub fn sent(channel: CodeChannel, code: impl Into<String>) -> Self {
-        Self::typed(Method::Sent(channel), code.into())
-    }
-
-    /// A code of a [factor of your own](crate::port::ExternalFactor).
-    pub fn external(code: impl Into<String>) -> Self {
-        Self::typed(Method::External, code.into())
-    }
-
-    /// What the browser returned for a [passkey](crate::passkey).
-    #[cfg(feature = "passkey")]
-    pub fn passkey(response: AuthenticationResponse) -> Self {
-        let passkey = Some(Box::new(response));
-        Self { passkey, ..Self::typed(Method::Passkey, String::new()) }
-    }
-
-    fn typed(method: Method, text: String) -> Self {
-        Self {
-            method,
-            text: Zeroizing::new(text),
-            #[cfg(feature = "passkey")]
-            passkey: None,
-        }
-    }
-
-    /// A code of an authenticator or a recovery code, for a page with one field. Codes of
-    /// authenticators have at most eight digits, and recovery codes are longer. A code that was sent
-    /// looks like one of an authenticator, so it has its own [method](Self::sent).
-    pub fn any(code: impl Into<String>) -> Self {
-        let code = code.into();
-        match code.chars().filter(|c| !c.is_whitespace()).take(9).count() > 8 {
-            true => Self::recovery_code(code),
-            false => Self::totp(code),
-        }
-    }
-
-    /// Returns the factor that is checked.
-    pub fn factor(&self) -> Factor {
-        self.method.factor()
-    }
-}
-
-impl std::fmt::Debug for FactorCode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FactorCode(..)")
-    }
-}
 
 /// A sign-in whose second factor was right.
 #[derive(Debug)]
@@ -530,7 +437,13 @@ impl SecondFactor<'_> {
         if state.began_with(code.factor()) {
             return Err(SecondFactorError::FactorUsedAlready);
         }
-        let asks = (state.id, &state.factors);
+        // Also if it does not count any more, because the request comes from another source.
+        let unverified = Factor::UnverifiedPasskey;
+        let before = match state.has_proved(unverified) {
+            true => &state.factors.clone().with(unverified, self.auth.context().now()),
+            false => &state.factors,
+        };
+        let asks = (state.id, before);
         let right = self.find(account, asks, code, Use::SecondStep, client).await?;
         let context = self.auth.context();
         let (factor, now) = (right.factor, context.now());
@@ -703,6 +616,11 @@ impl SecondFactor<'_> {
         match found {
             Found::Right(right) if accepted && ticket.counts() => {
                 let factor = right.factor(code, used, passed);
+                if factor == Factor::UnverifiedPasskey {
+                    // It was the first factor, and is not the second one too.
+                    self.auth.attempts().withdraw(ticket).await;
+                    return Err(SecondFactorError::FactorUsedAlready);
+                }
                 Ok(Right { code: right, factor, ticket, row, demands })
             }
             // Nobody learns a verdict, so it is no guess. The answer is the same while the account is locked, so
@@ -750,6 +668,15 @@ impl SecondFactor<'_> {
                     Shown::Right(right) => Found::Right(RightCode::Passkey(right)),
                     Shown::Wrong => Found::Wrong,
                     Shown::Ended => Found::Ended,
+                    Shown::NotAccepted(refusal) if accepted => {
+                        let reason = refusal.to_string();
+                        return Err(SecondFactorError::PasskeyNotAccepted(reason));
+                    }
+                    Shown::Copied if accepted => {
+                        passkey_failed(auth.context(), row.id, client, "passkey_copied").await?;
+                        return Err(SecondFactorError::PasskeyCopied);
+                    }
+                    Shown::NotAccepted(_) | Shown::Copied => Found::Wrong,
                 });
             }
             // The methods of a sign-in say who has this factor, so the time of an answer reveals nothing
@@ -809,7 +736,10 @@ impl RightCode {
     fn factor(&self, code: &FactorCode, used: Use, passed: &PassedFactors) -> Factor {
         match self {
             #[cfg(feature = "passkey")]
-            Self::Passkey(right) => right.factor(used == Use::SecondStep || is_beside(passed)),
+            Self::Passkey(right) => {
+                let alone = passed.passed_at(Factor::UnverifiedPasskey).is_some();
+                right.factor(used == Use::SecondStep && !alone || is_beside(passed))
+            }
             Self::Totp(_) | Self::RecoveryCode(_) | Self::Sent(_) | Self::External(_) => {
                 code.factor()
             }
@@ -855,7 +785,7 @@ impl Right {
             #[cfg(feature = "passkey")]
             RightCode::Passkey(right) => {
                 let beside = self.factor == Factor::Passkey;
-                right.spend(txn, beside, now).await?.then_some(None)
+                right.spend(txn, beside, client, now).await?.then_some(None)
             }
         };
         let recovery_codes_left = recovery_codes_left.ok_or(SecondFactorError::WrongCode)?;
@@ -865,24 +795,5 @@ impl Right {
             false => self.ticket.taken_back(txn).await?,
         }
         Ok(Spent { recovery_codes_left })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_form_of_a_code_says_what_it_is() {
-        for (typed, factor) in [
-            ("123456", Factor::Totp),
-            (" 123 456 ", Factor::Totp),
-            ("12345678", Factor::Totp),
-            ("", Factor::Totp),
-            ("012345-6789AB-CDEFGH-JKMN01", Factor::RecoveryCode),
-            ("0123456789abcdefghjkmn01", Factor::RecoveryCode),
-        ] {
-            assert_eq!(FactorCode::any(typed).factor(), factor, "{typed:?}");
-        }
     }
 }

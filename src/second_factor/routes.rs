@@ -60,6 +60,8 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
                 "factor_not_enrolled",
                 "factor_used_already",
                 "mailed_code_after_reset",
+                "passkey_copied",
+                "passkey_not_accepted",
                 "session_limit",
                 "too_many_attempts",
                 "wrong_code",
@@ -138,7 +140,7 @@ async fn start(
         ChallengeMethod::TextedCode => CodeChannel::TextMessage,
         #[cfg(feature = "passkey")]
         ChallengeMethod::Passkey => {
-            let started = auth.second_factor().challenge_passkey(holder).await?;
+            let started = auth.second_factor().challenge_passkey(holder, client).await?;
             return Ok(accepted(
                 &json!({ "options": started.options, "expires_at": started.expires_at }),
             ));

@@ -235,8 +235,7 @@ impl SessionState {
     /// True if a sign-in began with this factor, so that it is not the second one. A sign-in may begin and end
     /// with factors that only the application tells apart.
     pub(crate) fn began_with(&self, factor: Factor) -> bool {
-        let passkey = factor == Factor::Passkey && self.has_proved(Factor::UnverifiedPasskey);
-        factor != Factor::External && self.has_proved(factor) || passkey
+        factor != Factor::External && self.has_proved(factor)
     }
 
     /// True if it was idle for longer than a role allows. A role can shorten the idle time. The row

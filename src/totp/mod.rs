@@ -144,9 +144,6 @@ use entity::Model;
 /// The length of a seed in bytes (RFC 4226 4: at least 128 bits, and 160 are recommended).
 const SEED: usize = 20;
 
-/// The maximum length of the name of an authenticator, in characters.
-const MAX_NAME: usize = 64;
-
 /// Sets up and removes authenticators. See the [module page](self).
 #[derive(Debug, Clone, Copy)]
 pub struct Totp<'a> {
@@ -236,7 +233,7 @@ impl Totp<'_> {
         let (owner, context) = (&owner.into(), self.auth.context());
         factors::require_recent(self.auth, owner, Recent::SecondFactor)
             .map_err(TotpError::StepUp)?;
-        let name = valid_name(name)?;
+        let name = InvalidField::label(name).map_err(|fault| TotpError::Invalid(vec![fault]))?;
         let (row, authenticators) = self.read(owner).await?;
         self.has_room(owner, &authenticators)?;
         let now = context.now();
@@ -553,20 +550,6 @@ impl PerInstance for SeedKeys {
 /// Returns the associated data of a seed: this row of this account.
 fn row_name(id: TotpId, account: AccountId) -> Vec<u8> {
     [id.as_uuid().as_bytes().as_slice(), account.as_uuid().as_bytes()].concat()
-}
-
-fn valid_name(typed: &str) -> Result<String, TotpError> {
-    let name = typed.trim();
-    let fault = if name.is_empty() {
-        InvalidField::new("name", "required", "must not be empty")
-    } else if name.chars().count() > MAX_NAME {
-        InvalidField::new("name", "too_long", "must have at most 64 characters")
-    } else if name.chars().any(char::is_control) {
-        InvalidField::new("name", "invalid_character", "must not contain control characters")
-    } else {
-        return Ok(name.to_owned());
-    };
-    Err(TotpError::Invalid(vec![fault]))
 }
 
 /// Returns the address that apps read. The label has the name of the account. A name that an app could

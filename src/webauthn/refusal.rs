@@ -31,7 +31,10 @@ pub enum PasskeyRefusal {
     /// The key of the credential did not sign this.
     #[error("the signature is wrong")]
     WrongSignature,
-    /// The credential can suddenly not be synchronised any more, or it is synchronised although it cannot be.
+    /// No account here has ever had a passkey of this user. It may belong to another service with the same domain.
+    #[error("the credential belongs to nobody here")]
+    UnknownUser,
+    /// The credential can suddenly not be synchronised any more.
     #[error("the credential contradicts what it said before about synchronisation")]
     BackupChanged,
 }

@@ -596,7 +596,7 @@ on_every_database! {
             ("password, wrong", 403, 7),
             // Ends the codes and links that were sent to the account before, and the passkeys that a
             // browser has made by itself.
-            ("password", 200, 11),
+            ("password", 200, 12),
             ("end a foreign session", 404, 3),
             // The epochs of the account and of the session that continues, the other sessions, and
             // the event. One more statement reads the new epoch for the device that stays known.
@@ -606,7 +606,7 @@ on_every_database! {
             ("logout of nobody", 204, 0),
             ("login to a forced change", 200, 8),
             // With the event of the new device.
-            ("forced change", 200, 13),
+            ("forced change", 200, 14),
             ("anonymous", 201, 2),
             ("register over a visitor", 201, 8),
             // Reads who has the name, and writes the event.
@@ -631,7 +631,7 @@ on_every_database! {
             ("reset, wrong token", 400, 3),
             ("reset, unknown token", 400, 4),
             // One statement reads the epoch with which the device is known.
-            ("reset", 204, 14),
+            ("reset", 204, 15),
         ];
         assert_eq!(costs, expected);
     }

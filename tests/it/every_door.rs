@@ -60,7 +60,7 @@ fn node(probe: &Probe) -> Portcullis {
             config.session.recent_factor = 60 * MINUTE;
             config.mail.per_hour = 1000;
             config.mail.per_source = None;
-            config.passkey.challenges_per_minute = 10_000;
+            config.passkey.challenges = portcullis::rate_limit::Quota::per_minute(10_000);
             config.service.public_url = Some("https://example.com".to_owned());
             config.rate.per_source = None;
             config.rate.per_principal = None;
@@ -706,7 +706,8 @@ async fn present(probe: &Probe, world: &World, door: &Door, proof: &str) -> Answ
         let mut browser = world.alice.stranger();
         browser.begun = Some(world.proofs["passkey_browser"].clone());
         let credential = world.passkey.get(&crate::passkey::begin(&mut browser).await);
-        let body = json!({ "credential": credential, "browser_token": proof });
+        let body = json!({ "credential": credential, "browser_token": proof,
+            "transport": "bearer" });
         return send(world.anybody("/auth/login/passkey", body)).await;
     }
     send((door.knock)(world, proof)).await

@@ -198,6 +198,8 @@ fn refused(answer: &Answer, status: u16, code: &str) {
 /// Gives an account a passkey, by the methods of the library. The instance has a domain.
 pub(crate) async fn added(auth: &Portcullis, account: &Account, by_browser: bool) -> Authenticator {
     let client = ClientInfo::default();
+    // As it is now.
+    let account = &auth.accounts().find(account.id()).await.expect("it answers").expect("there");
     let owner = totp::owner(auth, account).await;
     let mut authenticator = Authenticator::p256();
     let flow = auth.passkeys();
@@ -411,6 +413,14 @@ on_every_database! {
             refused(&finish(&mut thief, credential).await, 403, "passkey_challenge_ended");
         }
 
+        // The token of a cookie counts only in the cookie.
+        let mut thief = browser.stranger();
+        let asked = begin(&mut thief).await;
+        let token = thief.begun.clone().expect("a cookie");
+        let body = json!({ "credential": authenticator.get(&asked), "browser_token": token });
+        let answer = browser.stranger().post("/auth/login/passkey", body).await;
+        refused(&answer, 403, "passkey_challenge_ended");
+
         // Two tabs of one browser.
         let mut fresh = browser.stranger();
         let (first, second) = (begin(&mut fresh).await, begin(&mut fresh).await);
@@ -573,12 +583,16 @@ on_every_database! {
             refused(&answer, 403, "passkey_not_accepted");
             assert!(answer.text.contains(text), "{text}: {}", answer.text);
         }
-        // A wrong origin must never say that a passkey is unknown: the page would delete it.
+        // Neither a wrong origin nor another service may say that a passkey is unknown: the page would delete it.
         let unknown = change(|one| one.id = vec![1; 16]);
         refused(&detail(&unknown).await, 403, "unknown_credential");
         let mut elsewhere = unknown.clone();
         elsewhere.origin = "https://staging.example.com".to_owned();
         refused(&detail(&elsewhere).await, 403, "passkey_not_accepted");
+        // The passkey of another service with the same domain.
+        let mut foreign = unknown.clone();
+        foreign.handle = vec![9; 32];
+        refused(&detail(&foreign).await, 403, "passkey_not_accepted");
         // The handle of another user, and none.
         for handle in [vec![1; 32], Vec::new()] {
             let mut other = right.clone();
@@ -760,7 +774,7 @@ on_every_database! {
     async fn a_page_begins_a_bounded_number_of_sign_ins(probe: Probe) {
         let probe = probe.configured(|config| {
             public(config);
-            config.passkey.challenges_per_minute = 3;
+            config.passkey.challenges = portcullis::rate_limit::Quota::per_minute(3);
         });
         let (_, mut alice, _) = person(&probe, "alice").await;
         let mut fresh = alice.stranger();
@@ -777,6 +791,11 @@ on_every_database! {
         for _ in 0..4 {
             statuses.push(alice.post(path, json!({ "method": "passkey" })).await.status);
         }
-        assert_eq!(statuses, [202, 202, 429, 429]);
+        assert_eq!(statuses, [202, 202, 202, 429], "her device is known");
+        // A stranger who knows the password has a count of their own.
+        let mut stranger = alice.stranger();
+        assert_eq!(stranger.login("alice", PASSWORD).await.status, 200);
+        let path = "/auth/second-factor/challenge";
+        assert_eq!(stranger.post(path, json!({ "method": "passkey" })).await.status, 202);
     }
 }

@@ -96,7 +96,7 @@ const SECRETS: [(&str, &str); 42] = [
     ("mail_login/browser.rs", "AskingBrowser"),
     ("totp/mod.rs", "NewTotp"),
     ("recovery_code/mod.rs", "NewRecoveryCodes"),
-    ("second_factor/mod.rs", "FactorCode"),
+    ("second_factor/code.rs", "FactorCode"),
     ("port.rs", "ExternalChallenge"),
     ("captcha/hosted.rs", "HostedCaptcha"),
     ("captcha/kind.rs", "CaptchaResponse"),

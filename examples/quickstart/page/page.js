@@ -117,18 +117,23 @@ async function showPasskeys() {
   find("#passkey-list").replaceChildren(...items);
 }
 
-// Shows what became of a ceremony. Errors of portcullis have a code; those of the browser do not, for example if
-// the person has cancelled.
+// Shows what became of a ceremony. Errors of portcullis have a code in words. The browser itself refuses if the person
+// has cancelled, or if no passkey fits.
 async function ceremony(form, name, work) {
+  const buttons = [...form.querySelectorAll("button")].filter((button) => !button.disabled);
+  for (const button of buttons) button.disabled = true;
   let answer;
   try {
-    answer = { ok: true, status: 200, body: await work() };
+    answer = { ok: true, status: 200, body: await work(await passkey) };
   } catch (error) {
-    answer = { ok: false, status: error.status ?? 0, body: { detail: error.message, code: error.code, factors: error.factors, errors: error.errors } };
+    const refused = typeof error.code === "string";
+    const body = refused ? error : { detail: `The browser has refused: ${error.message}` };
+    answer = { ok: false, status: error.status ?? "refused by the browser", body };
   }
+  for (const button of buttons) button.disabled = false;
   show(name, "with a passkey", answer);
   showProblem(form, answer);
-  await askAgain(form, answer);
+  await askAgain(form, answer, () => ceremony(form, name, work));
   if (!answer.ok) return;
   find("#second").hidden = answer.body.result !== "second_factor_required";
   if (!find("#second").hidden) await showSecondStep(answer.body);
@@ -139,18 +144,15 @@ async function ceremony(form, name, work) {
 for (const button of document.querySelectorAll("[data-passkey]")) {
   button.addEventListener("click", () => {
     const name = button.dataset.passkey;
-    ceremony(button.form, name, async () => (await passkey)[name]());
+    const { form } = button;
+    const remember = form.id === "login" ? form.elements.remember.checked : undefined;
+    ceremony(form, name, (passkey) => passkey[name](remember));
   });
 }
 
-find("#passkey-list").addEventListener("click", async ({ target }) => {
+find("#passkey-list").addEventListener("click", ({ target }) => {
   const { remove } = target.dataset;
-  if (!remove) return;
-  const answer = await call("DELETE", `/auth/passkeys/${remove}`);
-  show("DELETE", "/auth/passkeys", answer);
-  showProblem(find("#passkeys"), answer);
-  await askAgain(find("#passkeys"), answer);
-  if (answer.ok) await showPasskeys();
+  if (remove) ceremony(find("#passkeys"), "remove", (passkey) => passkey.remove(remove));
 });
 
 for (const form of document.forms) {
@@ -158,7 +160,7 @@ for (const form of document.forms) {
     event.preventDefault();
     if (form.id === "passkeys") {
       const { name } = Object.fromEntries(new FormData(form));
-      await ceremony(form, "add", async () => (await passkey).add(name));
+      await ceremony(form, "add", (passkey) => passkey.add(name));
       return;
     }
     const { method } = form.dataset;
@@ -207,18 +209,19 @@ async function showSecondStep({ methods }) {
   const names = methods.map(({ method }) => method);
   second.dataset.codeMethod = names.includes("mailed_code") && !names.includes("totp") ? "mailed_code" : "";
   let text = "Type a code of your authenticator app, or a recovery code.";
-  if (second.dataset.codeMethod) {
+  const byPasskey = names.includes("passkey");
+  if (byPasskey) text = "Use your passkey, or type a code.";
+  if (second.dataset.codeMethod && !byPasskey) {
     const sent = await call("POST", "/auth/second-factor/challenge", { method: "mailed_code" });
     text = sent.ok ? `Type the code that was mailed to ${sent.body.target}. Here it is on the terminal.` : errorText(sent);
   }
-  const byPasskey = names.includes("passkey");
   const onlyPasskey = byPasskey && names.length === 1;
   if (onlyPasskey) text = "Use your passkey.";
   find("[data-passkey]", second).hidden = !byPasskey;
   find("#second-code-field").hidden = onlyPasskey;
   find("button:not([type])", second).hidden = onlyPasskey;
   find("#second-for").textContent = text;
-  find(onlyPasskey ? "[data-passkey]" : "#second-code", second).focus();
+  find(byPasskey ? "[data-passkey]" : "#second-code", second).focus();
 }
 
 // A request that was refused because the last proof is too old, until the proof was given. The page
@@ -226,7 +229,7 @@ async function showSecondStep({ methods }) {
 let waits;
 
 // Asks for a proof. The answer names the factors of this account that would help.
-async function askAgain(form, { status, body }) {
+async function askAgain(form, { status, body }, repeat = () => form.requestSubmit()) {
   const again = find("#again");
   if (form === again) {
     if (status !== 200) return;
@@ -234,11 +237,11 @@ async function askAgain(form, { status, body }) {
     again.hidden = true;
     const next = waits;
     waits = undefined;
-    next?.requestSubmit();
+    next?.();
     return;
   }
   if (body.code !== "insufficient_user_authentication") return;
-  waits = form;
+  waits = repeat;
   const factors = body.factors ?? [];
   const mailed = factors.includes("mailed_code");
   again.dataset.codeMethod = mailed && !factors.includes("totp") && !factors.includes("password") ? "mailed_code" : "";
@@ -253,12 +256,13 @@ async function askAgain(form, { status, body }) {
   }
   const byPasskey = factors.includes("passkey");
   const onlyPasskey = byPasskey && factors.length === 1;
-  if (onlyPasskey) text = "Use your passkey.";
+  if (byPasskey) text = onlyPasskey ? "Use your passkey." : `Use your passkey. Or: ${text}`;
   find("[data-passkey]", again).hidden = !byPasskey;
   find("button:not([type])", again).hidden = onlyPasskey;
   find("#again-for").textContent = text;
   again.hidden = false;
-  find("input:not([hidden])", again.querySelector(".field:not([hidden])") ?? again)?.focus();
+  const first = byPasskey ? "[data-passkey]" : ".field:not([hidden]) input";
+  find(first, again)?.focus();
 }
 
 // The service takes either a password or a code.

@@ -14,6 +14,8 @@ fn silent(seed: u8) -> Authenticator {
 /// Adds a passkey as a browser does by itself.
 async fn make(browser: &mut Browser, authenticator: &mut Authenticator) -> Answer {
     let options = options(browser, START).await;
+    // A browser that must verify its user makes none by itself.
+    assert_eq!(options["authenticatorSelection"]["userVerification"], "preferred");
     let credential = authenticator.create(&options);
     browser.post("/auth/passkeys", json!({ "name": "by itself", "credential": credential })).await
 }

@@ -7,27 +7,6 @@ use crate::support::chromium::Chromium;
 use crate::support::probe::app;
 use crate::support::{Backend, needed};
 
-/// What a page does to sign in.
-const SIGN_IN: &str = "
-    const post = (path, body) => fetch(path, { method: 'POST', body: JSON.stringify(body),
-        headers: { 'content-type': 'application/json' } });
-    const asked = await (await post('/auth/login/passkey/challenge', {})).json();
-    const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(asked.options);
-    const credential = await navigator.credentials.get({ publicKey });
-    const answer = await post('/auth/login/passkey', { credential: credential.toJSON() });
-    return [answer.status, await answer.json()];";
-
-/// What a page does to add a passkey.
-const ADD: &str = "
-    const post = (path, body) => fetch(path, { method: 'POST', body: JSON.stringify(body),
-        headers: { 'content-type': 'application/json' } });
-    const asked = await (await post('/auth/passkeys/challenge')).json();
-    const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(asked.options);
-    if (algorithm) publicKey.pubKeyCredParams = [{ type: 'public-key', alg: algorithm }];
-    const credential = await navigator.credentials.create({ publicKey });
-    const answer = await post('/auth/passkeys', { name: 'my phone', credential: credential.toJSON() });
-    return [answer.status, await answer.json()];";
-
 #[needs("PORTCULLIS_TEST_CHROMEDRIVER")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_browser_adds_a_passkey_signs_in_with_it_and_steps_up() {
@@ -38,7 +17,10 @@ async fn a_browser_adds_a_passkey_signs_in_with_it_and_steps_up() {
         let site = format!("http://localhost:{port}");
         let public = site.clone();
         let probe = probe.configured(|config| config.service.public_url = Some(public));
-        let service = app(&probe.auth).into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let script = ([("content-type", "text/javascript")], portcullis::passkey::SCRIPT);
+        let script = axum::routing::get(move || async move { script });
+        let site_app = app(&probe.auth).route("/passkeys.js", script);
+        let service = site_app.into_make_service_with_connect_info::<std::net::SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
         let account = probe.register_with_email("alice", "alice@example.com").await;
         probe.auth.accounts().verify(account.id()).await.expect("it is verified");
@@ -62,10 +44,21 @@ async fn a_browser_adds_a_passkey_signs_in_with_it_and_steps_up() {
         let prove = format!("{post} return await post('/auth/reauthenticate', {{ method: 'mailed_code', code: '{code}' }});");
         assert_eq!(browser.run(&prove).await[0], 200);
 
-        let mut earlier = Vec::new();
+        // The script that the library has for pages.
+        let with = |body: &str| {
+            format!("const passkey = (await import('/passkeys.js')).passkeys(); {body}")
+        };
+        let mut earlier = 0;
         for (algorithm, verifies) in [(-7, true), (-257, true), (-8, true), (-7, false)] {
             let authenticator = browser.add_authenticator(verifies).await;
-            let script = format!("const algorithm = {algorithm}; {ADD}");
+            // Leaves only this algorithm in the options.
+            let only = format!(
+                "const create = navigator.credentials.create.bind(navigator.credentials); \
+                 navigator.credentials.create = (options) => {{ \
+                 options.publicKey.pubKeyCredParams = [{{ type: 'public-key', alg: {algorithm} }}]; \
+                 return create(options); }};"
+            );
+            let script = with(&format!("{only} return await passkey.add('my phone');"));
             let answer = browser.run(&script).await;
             if !verifies {
                 // The browser itself refuses an authenticator that cannot verify its user.
@@ -73,43 +66,24 @@ async fn a_browser_adds_a_passkey_signs_in_with_it_and_steps_up() {
                 browser.remove_authenticator(&authenticator).await;
                 continue;
             }
-            assert_eq!(answer[0], 201, "{algorithm}: {answer}");
-            assert_eq!(answer[1]["result"], "session");
-            // Signed in by the new session already, and again without a name.
+            assert_eq!(answer["result"], "session", "{algorithm}: {answer}");
+            earlier += 1;
             for _ in 0..2 {
-                let answer = browser.run(SIGN_IN).await;
-                assert_eq!((&answer[0], &answer[1]["result"]), (&json!(200), &json!("session")), "{answer}");
-                assert_eq!(answer[1]["account_id"], account.id().to_string());
-                let ids = &answer[1]["signals"]["allAcceptedCredentials"]["allAcceptedCredentialIds"];
-                assert_eq!(ids.as_array().map(Vec::len), Some(earlier.len() + 1), "{answer}");
+                let answer = browser.run(&with("return await passkey.signIn();")).await;
+                assert_eq!(answer["result"], "session", "{answer}");
+                assert_eq!(answer["account_id"], account.id().to_string());
+                let ids = &answer["signals"]["allAcceptedCredentials"]["allAcceptedCredentialIds"];
+                assert_eq!(ids.as_array().map(Vec::len), Some(earlier), "{answer}");
             }
-            // The signals are what the browser takes.
-            let signal = format!(
-                "{post} const [, listed] = [0, await (await fetch('/auth/passkeys')).json()]; \
-                 await PublicKeyCredential.signalAllAcceptedCredentials(listed.signals.allAcceptedCredentials); \
-                 await PublicKeyCredential.signalCurrentUserDetails(listed.signals.currentUserDetails); \
-                 return listed.passkeys.length;"
-            );
-            assert_eq!(browser.run(&signal).await, json!(earlier.len() + 1));
-            // A step-up, and the second step after a password.
-            let step_up = format!(
-                "{post} const [, asked] = await post('/auth/reauthenticate/challenge', {{ method: 'passkey' }}); \
-                 const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(asked.options); \
-                 const credential = await navigator.credentials.get({{ publicKey }}); \
-                 return (await post('/auth/reauthenticate', {{ credential: credential.toJSON() }}))[0];"
-            );
-            assert_eq!(browser.run(&step_up).await, 200);
+            let answer = browser.run(&with("return await passkey.stepUp();")).await;
+            assert_eq!(answer["result"], "session", "{answer}");
             let second_step = format!(
                 "{post} const [, login] = await post('/auth/login', {{ login: 'alice', password: '{PASSWORD}' }}); \
-                 const [, asked] = await post('/auth/second-factor/challenge', {{ method: 'passkey' }}); \
-                 const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(asked.options); \
-                 const credential = await navigator.credentials.get({{ publicKey }}); \
-                 const body = {{ credential: credential.toJSON() }}; \
-                 return [login.result, (await post('/auth/second-factor/verify', body))[1].result];"
+                 return [login.result, (await passkey.secondStep()).result];"
             );
-            assert_eq!(browser.run(&second_step).await, json!(["second_factor_required", "session"]));
+            let answer = browser.run(&with(&second_step)).await;
+            assert_eq!(answer, json!(["second_factor_required", "session"]));
             browser.remove_authenticator(&authenticator).await;
-            earlier.push(authenticator);
         }
         let stored: i64 = passkeys(&probe).await;
         assert_eq!(stored, 3);

@@ -84,7 +84,6 @@ on_every_database! {
         let mut alone = browser.stranger();
         let answer = sign_in(&mut alone, &key).await;
         assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
-        assert_eq!(answer.json()["methods"], json!([]));
         assert_eq!(alone.get("/me").await.status, 401);
         refused(&challenge(&mut alone).await, 409, "factor_used_already");
 
@@ -93,7 +92,7 @@ on_every_database! {
         let (_, secret) = totp::enrol(&probe, &mut browser, "phone").await;
         let mut alone = browser.stranger();
         let answer = sign_in(&mut alone, &key).await;
-        assert_eq!(answer.json()["methods"], json!([{ "method": "totp" }]));
+        assert_eq!(answer.json()["methods"], json!([{ "method": "totp" }, { "method": "passkey" }]));
         let answer = totp::verify(&mut alone, &totp::code(&probe, &secret)).await;
         assert_eq!(answer.json()["result"], "session", "{}", answer.text);
         let factors = passed(&mut alone).await;
@@ -139,7 +138,7 @@ on_every_database! {
     async fn wrong_answers_count_as_wrong_codes_and_a_lock_does_not_stop_a_passkey_alone(probe: Probe) {
         let probe = probe.configured(|config| {
             public(config);
-            config.passkey.challenges_per_minute = 1000;
+            config.passkey.challenges = portcullis::rate_limit::Quota::per_minute(1000);
         });
         let (_, browser, authenticator) = person(&probe, "alice").await;
         let mut thief = browser.stranger();
@@ -153,5 +152,81 @@ on_every_database! {
         }
         refused(&second_step(&mut thief, &authenticator).await, 403, "wrong_code");
         assert_eq!(sign_in(&mut browser.stranger(), &authenticator).await.json()["result"], "session");
+    }
+
+    async fn a_passkey_made_by_the_browser_and_one_that_was_added_are_two_factors(probe: Probe) {
+        let probe = probe.configured(public);
+        let (account, browser, added) = person(&probe, "alice").await;
+        let auth = probe.auth.clone();
+        let by_browser = super::added(&auth, &account, true).await;
+        let mut fresh = browser.stranger();
+        let answer = sign_in(&mut fresh, &by_browser).await;
+        assert_eq!(answer.json()["result"], "second_factor_required", "{}", answer.text);
+        // The name and the passkeys of the account are told after the second factor.
+        assert_eq!(answer.json()["signals"], Value::Null);
+        // The first one is not the second one too.
+        let asked = challenge(&mut fresh).await.json();
+        assert_eq!(asked["options"]["allowCredentials"].as_array().map(Vec::len), Some(1));
+        refused(&verify(&mut fresh, by_browser.get(&asked["options"])).await, 403, "wrong_code");
+        assert_eq!(second_step(&mut fresh, &added).await.json()["result"], "session");
+    }
+
+    async fn a_second_step_says_what_is_no_fault_of_the_person(probe: Probe) {
+        let probe = probe.configured(public);
+        let (_, browser, mut authenticator) = person(&probe, "alice").await;
+        authenticator.count = 5;
+        assert_eq!(sign_in(&mut browser.stranger(), &authenticator).await.status, 200);
+        let mut fresh = browser.stranger();
+        assert_eq!(fresh.login("alice", PASSWORD).await.status, 200);
+        let mut copy = authenticator.clone();
+        copy.count = 4;
+        let mut elsewhere = authenticator.clone();
+        elsewhere.origin = "https://www.example.com".to_owned();
+        for _ in 0..20 {
+            refused(&second_step(&mut fresh, &copy).await, 403, "passkey_copied");
+            refused(&second_step(&mut fresh, &elsewhere).await, 403, "passkey_not_accepted");
+        }
+        let told = "SELECT COUNT(*) FROM auth_event WHERE kind = 'authn_login_fail'";
+        assert_eq!(probe.number(told).await, 20, "those of the copy");
+        // None of that was a guess.
+        authenticator.count = 6;
+        assert_eq!(second_step(&mut fresh, &authenticator).await.json()["result"], "session");
+    }
+
+    async fn what_an_older_node_left_behind_signs_nobody_in(probe: Probe) {
+        let probe = probe.configured(public);
+        let (_, browser, authenticator) = person(&probe, "alice").await;
+        let none = "UPDATE auth_account SET enrolled_factors = 0, version = version + 1";
+        probe.execute(none).await;
+        refused(&sign_in(&mut browser.stranger(), &authenticator).await, 403, "passkey_cannot_sign_in");
+        // The next one does not bring it back.
+        probe.clock.advance(2 * MINUTE);
+        let mut owner = browser.stranger();
+        assert_eq!(owner.login("alice", PASSWORD).await.json()["result"], "session");
+        prove_mailbox(&probe, &mut owner).await;
+        assert_eq!(add(&mut owner, &mut Authenticator::ed25519(2), "new").await.status, 201);
+        refused(&sign_in(&mut browser.stranger(), &authenticator).await, 403, "unknown_credential");
+    }
+
+    async fn an_administrator_and_the_link_of_the_notice_remove_passkeys(probe: Probe) {
+        let probe = probe.configured(|config| {
+            public(config);
+            config.factor.prove_mailbox = true;
+        });
+        let (account, browser, authenticator) = person(&probe, "alice").await;
+        probe.auth.accounts().set_enrolled_factors(account.id(), []).await.expect("it is set");
+        refused(&sign_in(&mut browser.stranger(), &authenticator).await, 403, "unknown_credential");
+        // The link removes what was added, and what a browser has made.
+        let (account, browser, authenticator) = person(&probe, "bob").await;
+        let mails = probe.mail().await;
+        let mail = mails.iter().rfind(|mail| mail.kind == MessageKind::FactorAdded).expect("a mail");
+        let (_, rest) = mail.text.split_once("#token=").expect("a link");
+        let token = rest.split_whitespace().next().expect("a token").to_owned();
+        let by_browser = super::added(&probe.auth, &account, true).await;
+        let body = json!({ "token": token });
+        assert_eq!(browser.stranger().post("/auth/second-factor/undo", body).await.status, 204);
+        for one in [authenticator, by_browser] {
+            refused(&sign_in(&mut browser.stranger(), &one).await, 403, "unknown_credential");
+        }
     }
 }
