@@ -98,6 +98,13 @@ pub mod contact;
 mod context;
 pub mod device_login;
 pub mod dpop;
+#[cfg(feature = "federation")]
+pub mod federation;
+/// Without the feature, the tables are still there: nodes with it may share them.
+#[cfg(not(feature = "federation"))]
+mod federation {
+    pub(crate) mod entity;
+}
 mod flow;
 pub mod guard;
 pub mod guide;
@@ -111,6 +118,8 @@ pub mod maintenance;
 pub mod membership;
 pub mod message;
 pub mod new_device;
+#[cfg(feature = "federation")]
+mod oidc;
 mod one_time;
 pub mod outbox;
 mod outstanding;
@@ -157,7 +166,8 @@ pub use base::event::{Event, EventKind};
 pub use base::factor::{EnrolledFactors, Factor, PassedFactors};
 pub use base::id::{
     AccountId, AccountRecoveryId, ApiKeyId, ChallengeId, DeviceRequestId, EventId, GroupId,
-    LineageId, MessageId, RoleId, SessionId, TotpId, TrustedDeviceId,
+    LineageId, MessageId, PendingIdentityId, ProviderIdentityId, RoleId, SessionId, TotpId,
+    TrustedDeviceId,
 };
 pub use base::invalid_field::{InvalidField, InvalidFields};
 pub use base::jwt::{SigningKey, TokenType};

@@ -315,6 +315,49 @@ pub trait HttpClient: Send + Sync + 'static {
     ) -> HookFuture<'a, HttpAnswer>;
 }
 
+/// A request to a provider with which people sign in. See [`federation`](crate::federation).
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ProviderRequest {
+    /// Where it goes.
+    pub url: String,
+    /// The fields of a form, to be sent with `POST`. Without them it is a `GET`.
+    pub form: Option<Vec<(&'static str, Zeroizing<String>)>>,
+    /// The value of the header `Authorization`.
+    pub authorization: Option<Zeroizing<String>>,
+    /// True if the provider may have a private address, and may be asked over plain http.
+    pub private_addresses: bool,
+}
+
+impl ProviderRequest {
+    pub(crate) fn get(url: &str, private_addresses: bool) -> Self {
+        Self { url: url.to_owned(), form: None, authorization: None, private_addresses }
+    }
+}
+
+// The form and the header have secrets in them.
+impl std::fmt::Debug for ProviderRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProviderRequest").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Asks providers with which people sign in. `federation::ProviderClient` implements it with reqwest. Implement it
+/// yourself if requests must go through a proxy. It runs like [`SessionInfo`], for at most
+/// [`federation.timeout`](crate::config::FederationConfig::timeout).
+///
+/// The addresses come from a provider, which may be hostile. So an implementation
+/// - follows no redirect, and checks certificates;
+/// - reads at most 64 KiB of an answer, and fails if there is more;
+/// - refuses private addresses and plain http, unless the request allows them. The name is looked up once, and the
+///   connection goes to the address that was checked.
+///
+/// It sends `Accept: application/json`.
+pub trait ProviderHttp: Send + Sync + 'static {
+    /// Sends the request, and returns the answer, whatever its status is.
+    fn send<'a>(&'a self, request: &'a ProviderRequest) -> HookFuture<'a, HttpAnswer>;
+}
+
 /// A second factor that your application checks, such as a printed card or a hardware key. It must answer at
 /// once. To wait for a person who confirms on a phone, use [`Login::finish`](crate::login::Login::finish) in
 /// your own handler. See [`second_factor`](crate::second_factor#a-factor-of-your-own).

@@ -117,6 +117,23 @@ pub fn cookie_header(world: &World, input: &[u8]) {
     assert_eq!(world.reads(&headers), expected, "{headers:?}");
 }
 
+/// Checks that an attestation object has one form: nothing is missing in it, and nothing follows.
+pub fn attestation(object: &[u8]) {
+    use portcullis::test_kit::reads_attestation;
+
+    if reads_attestation(object) {
+        assert!(!reads_attestation(&[object, &[0]].concat()), "something follows");
+        for at in 0..object.len() {
+            assert!(!reads_attestation(&object[..at]), "it is cut at {at}");
+        }
+    }
+}
+
+/// Checks that nothing that a provider sends without a signature counts, and that nothing panics.
+pub fn provider(answer: &[u8]) {
+    portcullis::test_kit::reads_provider(answer);
+}
+
 /// Checks up to three permissions, one per line. A permission that parses is printed as it was
 /// written. It implies itself and every narrower permission, and implication is transitive.
 pub fn permission(input: &[u8]) {

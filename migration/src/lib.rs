@@ -38,6 +38,7 @@ mod catalogue;
 mod challenge;
 mod device_login;
 mod dpop;
+mod federation;
 mod lock;
 mod maintenance;
 mod membership;
@@ -84,6 +85,7 @@ impl MigratorTrait for List {
             Box::new(device_login::Migration),
             Box::new(dpop::Migration),
             Box::new(passkey::Migration),
+            Box::new(federation::Migration),
         ]
     }
 

@@ -89,6 +89,8 @@ pub(crate) mod recovering;
 pub(crate) mod store;
 mod stored_password;
 pub(crate) mod superuser;
+#[cfg(any(feature = "federation", feature = "passkey"))]
+pub(crate) mod way_in;
 
 pub use error::AccountError;
 pub use further_name::FurtherName;
@@ -223,6 +225,8 @@ pub struct NewAccount {
     /// True if the creation signs the person in.
     pub(crate) signs_in: bool,
     pub(crate) password: Option<StoredPassword>,
+    /// True if it may have no name, because its owner signs in with a provider.
+    pub(crate) nameless: bool,
 }
 
 impl NewAccount {
@@ -393,9 +397,10 @@ impl<'a> Accounts<'a> {
         new: NewAccount,
     ) -> Result<entity::account::Model, AccountError> {
         let names = new.parse().map_err(AccountError::Invalid)?;
+        let nameless = new.nameless;
         let normals = names.normals();
         let main_address = names.main_address().map(str::to_owned);
-        if normals.is_empty() {
+        if normals.is_empty() && !nameless {
             let message = "an account needs a username, an email address or a phone number";
             let field = InvalidField::new("username", "name_required", message);
             return Err(AccountError::Invalid(vec![field]));

@@ -361,13 +361,14 @@ pub(crate) async fn hand_over<C: ConnectionTrait>(
     db: &C,
     row: &account::Model,
     normal: &str,
+    new_password: bool,
     now: Timestamp,
 ) -> Result<bool, DbErr> {
     let id = row.id;
     let updated = changing()
         .col_expr(account::Column::PasswordHash, Expr::value(None::<String>))
         .col_expr(account::Column::PasswordPepper, Expr::value(None::<String>))
-        .col_expr(account::Column::MustChangePassword, Expr::value(true))
+        .col_expr(account::Column::MustChangePassword, Expr::value(new_password))
         .col_expr(account::Column::EnrolledFactors, Expr::value(0i64))
         .col_expr(account::Column::Phone, Expr::value(None::<String>))
         .col_expr(account::Column::RegisteredLineageId, Expr::value(None::<uuid::Uuid>))

@@ -24,7 +24,10 @@ macro_rules! factors {
 
             /// Returns the name for messages to people.
             pub(crate) fn in_words(self) -> String {
-                self.as_str().replace('_', " ")
+                match self {
+                    Self::Provider => "sign-in with another service".to_owned(),
+                    _ => self.as_str().replace('_', " "),
+                }
             }
 
             /// Returns the letter for the compact column of the session row.
@@ -59,6 +62,10 @@ factors! {
     /// A passkey that was one factor and not two, as the first step of a sign-in: its authenticator did not
     /// verify its user, or the browser has made it by itself. It is no second factor.
     UnverifiedPasskey = 7, "unverified_passkey", 'u';
+    /// A sign-in at a provider, see [`federation`](crate::federation). It is one factor.
+    Provider = 8, "provider", 'o';
+    /// A sign-in at a provider that counts as [two factors](crate::config::Provider::counts_as_two_when).
+    ProviderTwoFactors = 9, "provider_two_factors", 'O';
 }
 
 impl Factor {

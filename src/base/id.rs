@@ -102,6 +102,10 @@ ids! {
     ApiKeyId,
     /// Identifies a request of a device to be signed in.
     DeviceRequestId,
+    /// Identifies an identity at a provider that is linked to an account. It is not the subject.
+    ProviderIdentityId,
+    /// Identifies an identity about which a person is asked.
+    PendingIdentityId,
 }
 
 impl LineageId {

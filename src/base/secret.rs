@@ -302,6 +302,12 @@ pub(crate) enum Purpose {
     DeviceView,
     /// Nonces for proofs of keys.
     DpopNonce,
+    /// Tokens of providers.
+    #[cfg(feature = "federation")]
+    ProviderTokens,
+    /// What a provider told about a person who is asked what to do with it.
+    #[cfg(feature = "federation")]
+    PendingIdentity,
 }
 
 impl Purpose {
@@ -342,6 +348,10 @@ impl Purpose {
             Self::DeviceSession => "device session",
             Self::DeviceView => "device view",
             Self::DpopNonce => "dpop nonce",
+            #[cfg(feature = "federation")]
+            Self::ProviderTokens => "provider tokens",
+            #[cfg(feature = "federation")]
+            Self::PendingIdentity => "pending identity",
         }
     }
 }

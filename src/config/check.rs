@@ -115,6 +115,7 @@ impl Config {
         self.check_device_login(&mut check);
         self.check_dpop(&mut check);
         self.check_passkey(&mut check);
+        self.check_federation(&mut check);
         check.refuse_if(
             self.keys.secrets.is_empty(),
             "keys.secrets",

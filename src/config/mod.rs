@@ -23,6 +23,7 @@ pub mod device_login;
 pub mod dpop;
 pub mod env;
 pub mod factor;
+pub mod federation;
 pub mod mail;
 pub mod passkey;
 pub mod retention;
@@ -37,6 +38,10 @@ pub use captcha::CaptchaConfig;
 pub use device_login::{DeviceClient, DeviceCodeReuse, DeviceLoginConfig, DeviceNetworks};
 pub use dpop::DpopConfig;
 pub use factor::FactorConfig;
+pub use federation::{
+    AppleKey, ClientAuthentication, FederationConfig, IdTokenAlgorithm, MailTrust, OAuthEndpoints,
+    Provider, ProviderPolicy, TwoFactors,
+};
 pub use mail::{Delivery, LinkConfig, MailConfig};
 pub use passkey::{PasskeyConfig, UserVerification};
 pub use retention::RetentionConfig;
@@ -104,6 +109,8 @@ pub struct Config {
     pub dpop: DpopConfig,
     /// For which domain passkeys are made, and what they must prove.
     pub passkey: PasskeyConfig,
+    /// Providers with which people sign in.
+    pub federation: FederationConfig,
 }
 
 /// Secrets and signing keys.
@@ -851,5 +858,11 @@ impl Config {
     #[cfg(feature = "passkey")]
     pub(crate) fn passkey_cookie_name(&self) -> String {
         format!("{}-passkey", self.cookie_name())
+    }
+
+    /// Returns the name of the cookie for browsers that began a sign-in with a provider.
+    #[cfg(feature = "federation")]
+    pub(crate) fn federation_cookie_name(&self) -> String {
+        format!("{}-oauth", self.cookie_name())
     }
 }

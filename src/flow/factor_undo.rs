@@ -42,6 +42,9 @@ impl NewFactor<'_> {
         let lifetime = context.config.factor.undo_lifetime.filter(|_| link.is_some());
         let mut values = Values::new().with("factor", factor.in_words());
         values = values.with_some("address", client.address());
+        if factor == Factor::Provider {
+            values = values.with("linked", true);
+        }
         if let (Some(link), Some(lifetime)) = (link, lifetime) {
             let days = lifetime.as_secs() / (24 * 60 * 60);
             values = values.with("link", link).with("days", days);

@@ -29,10 +29,12 @@ pub(crate) struct HandOver<'a> {
     pub(crate) normal: &'a str,
     pub(crate) client: &'a ClientInfo,
     pub(crate) now: Timestamp,
+    /// True if the new owner must set a password. False if they can sign in another way.
+    pub(crate) new_password: bool,
 }
 
 impl HandOver<'_> {
-    /// Deletes the password, sessions, factors, other addresses, codes, links and API keys of the account,
+    /// Deletes the password, sessions, factors, identities at providers, other addresses, codes, links and API keys of the account,
     /// and marks the address as proved. Returns the new epoch of the account.
     ///
     /// Returns `None` if the account was verified in the meantime, is no longer usable, or no
@@ -41,11 +43,11 @@ impl HandOver<'_> {
     where
         E: From<DbErr> + From<Hooked>,
     {
-        let Self { auth, row, normal, client, now } = *self;
+        let Self { auth, row, normal, client, now, new_password } = *self;
         // Before the first read: on MySQL, that fixes which state later reads see.
         lock_account(txn, row.id).await?;
         let before = NamesBefore::read(auth, txn, row.id).await?;
-        if !account_store::hand_over(txn, row, normal, now).await? {
+        if !account_store::hand_over(txn, row, normal, new_password, now).await? {
             return Ok(None);
         }
         remove_factors(txn, auth.context(), row).await?;

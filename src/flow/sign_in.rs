@@ -27,6 +27,8 @@ use crate::base::clock::Timestamp;
 use crate::base::event::{Event, EventKind};
 use crate::base::factor::{EnrolledFactors, Factor, PassedFactors};
 use crate::base::id::AccountId;
+#[cfg(feature = "federation")]
+use crate::base::id::LineageId;
 use crate::base::transaction::{Fault, Txn, transaction};
 use crate::context::Context;
 use crate::handle::Portcullis;
@@ -201,9 +203,13 @@ impl Demands {
 
     /// True if an enrolled factor was proved in addition to another one. A password is never a
     /// second factor. One factor alone is never two, except for a passkey, which also verifies the
-    /// user. `further` is true if another step came before this factor, whatever that step proved.
+    /// user, and a sign-in at a provider that is configured to count as two. `further` is true if another step came before
+    /// this factor, whatever that step proved.
     fn has_second(self, proved: &PassedFactors, further: bool) -> bool {
         let enrolled = |factor| factor != Factor::Password && self.accepts(factor);
+        if proved.passed_at(Factor::ProviderTwoFactors).is_some() {
+            return true;
+        }
         let several = further || proved.iter().count() > 1;
         proved.iter().any(|(factor, _)| enrolled(factor) && (several || factor == Factor::Passkey))
     }
@@ -216,7 +222,9 @@ impl Demands {
             Stage::MustEnrol
         } else if self.new_password {
             Stage::MustChangePassword
-        } else if self.enrolment == Enrolment::Now {
+        } else if self.enrolment == Enrolment::Now
+            && proved.passed_at(Factor::ProviderTwoFactors).is_none()
+        {
             Stage::MustEnrol
         } else {
             Stage::Full
@@ -439,6 +447,12 @@ pub(crate) struct Made {
 }
 
 impl Made {
+    /// Returns the lineage of the session.
+    #[cfg(feature = "federation")]
+    pub(crate) fn lineage_id(&self) -> Option<LineageId> {
+        self.issued.lineage_id()
+    }
+
     /// Adds the token of a trusted device to the answer.
     pub(crate) fn with_trusted_device(self, token: Option<TrustedToken>) -> Self {
         match token {

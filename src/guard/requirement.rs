@@ -713,10 +713,13 @@ fn step_up_by(identity: &Identity, factor: Option<Factor>, max_age: Option<Durat
         };
         let named = factor.is_some() || before();
         match candidate {
-            Factor::Password => named,
+            Factor::Password | Factor::Provider => named,
             Factor::MailedCode => {
+                // A provider that does not tell when it asked cannot step up, and then the mailbox is left.
+                let provider =
+                    factor.is_none() && identity.session().state.has_proved(Factor::Provider);
                 enrolled.contains(candidate)
-                    || named && account.is_verified() && account.email().is_some()
+                    || (named || provider) && account.is_verified() && account.email().is_some()
             }
             _ => enrolled.contains(candidate),
         }

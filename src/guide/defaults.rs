@@ -224,6 +224,17 @@
 //! | `passkey.challenges` | 60 a minute per source, and for each account | each is a row, and a page that offers passkeys in its field begins one each time it is shown |
 //! | algorithms | Ed25519, ES256, RS256 with 2048 to 4096 bits | what authenticators have; not configurable |
 //! | a passkey that the browser makes by itself | within 60 s after the password | the browser makes it right after the sign-in; not configurable |
+//! | `federation.providers` | none | each [provider](crate::federation) can sign people in, so you name it |
+//! | `federation.flow_lifetime` | 10 min | long enough to sign in at the provider with a second factor. RFC 6749 advises the same for the life of a code |
+//! | `federation.flows` | 30 a minute per source | each is a row. A person needs a few |
+//! | `federation.timeout` | 5 s | a person waits for the answer, which needs up to three requests |
+//! | `federation.metadata_age` | 1 h | a provider that changes its keys shows the new ones before it uses them. An unknown key is looked up at once, but at most every five minutes |
+//! | policy of a provider | automatic | what most services want. It links only by an address that both sides have proved |
+//! | mail addresses of a provider | not trusted; Google and Apple: those that they host | whoever makes a trusted provider state an address gets the account |
+//! | two factors at a provider | never count | the service decides which provider it trusts for this |
+//! | tokens of a provider | forgotten | what is not stored cannot be stolen |
+//! | algorithm of ID tokens | RS256 | the only one that every OpenID provider has |
+//! | answers of a provider | at most 64 KiB, no redirects, no private addresses | larger than any real answer; the service must not be used to reach its own network. Not configurable, except the addresses |
 //! | `trusted_device.enabled` | off | a [trusted device](crate::trusted_device) gives up the second factor for comfort. Decide this for your service |
 //! | `trusted_device.lifetime` | 30 d | like a session: a device that is used every day asks for the factor once a month. From an hour to 90 days; using it does not make it longer, and a shorter time counts at once |
 //! | `trusted_device.max_per_account` | 10 | more than a person has. One more replaces the least recently used |

@@ -94,8 +94,32 @@
 //! | `passkey_not_found` | 404 | the account has no such passkey |
 //! | `passkey_already_added` | 409 | an account has this passkey already |
 //! | `too_many_passkeys` | 409 | the account has the maximum number of passkeys |
-//! | `last_way_in` | 409 | without it, nobody could sign in to the account: it has no password, no verified mailbox and no other passkey that signs in alone |
+//! | `last_way_in` | 409 | without it, nobody could sign in to the account: it has no password, no verified mailbox, no other passkey that signs in alone and no identity of another [provider](crate::federation) |
 //! | `passkeys_not_configured` | 500 | the service has no domain for passkeys, see [`operating`](super::operating) |
+//!
+//! # Providers
+//!
+//! | code | status | cause |
+//! |---|---|---|
+//! | `provider_not_found` | 404 | there is no [provider](crate::federation) with this name, or it is switched off |
+//! | `provider_not_for_sign_in` | 403 | the provider is only for people who are signed in |
+//! | `provider_flow_ended` | 403 | the answer belongs to no sign-in of this browser: it was used before, is too late, or was begun in another browser or session, or for another provider |
+//! | `provider_cancelled` | 403 | the person did not agree at the provider |
+//! | `provider_failed` | 403 | the provider answered with an error; the detail has its code |
+//! | `provider_not_accepted` | 403 | what the provider sent was not accepted; the detail says which check failed |
+//! | `provider_unavailable` | 503 | the provider did not answer, or not as the standard says |
+//! | `identity_not_linked` | 403 | no account has this identity, and the provider gives nobody an account |
+//! | `account_exists` | 409 | an account has this mail address; sign in to it another way, then link the identity |
+//! | `verified_address_needed` | 403 | the service needs a mail address for which the provider is trusted; register another way |
+//! | `identity_cannot_sign_in` | 403 | the account is disabled, closed or not verified, or was changed at the same time |
+//! | `identity_of_other_account` | 409 | another account has the identity |
+//! | `provider_already_linked` | 409 | the account has another identity of this provider; unlink that one first |
+//! | `identity_not_found` | 404 | the account has no identity of this provider |
+//! | `provider_did_not_ask` | 403 | the provider did not say that the person has just signed in again; prove another factor |
+//! | `pending_identity_ended` | 403 | nobody is asked about this identity in this browser, or the decision came too late |
+//! | `no_provider_tokens` | 404 | no tokens of the provider are stored for the account |
+//! | `provider_tokens_refreshing` | 409 | another request refreshes the tokens; read them again |
+//! | `invalid_logout_token` | 400 | a provider wants to end sessions, and its token was not accepted; the detail says why |
 //!
 //! # Action proofs
 //!

@@ -64,6 +64,9 @@
 //! | `auth_trusted_device` | until the trust ends | `trusted_device.lifetime` |
 //! | `auth_dpop_proof` | 16 minutes: then the proof is too old, whatever `dpop.lifetime` is. Each request with a bound token writes a row, so with many such clients run maintenance every few minutes | |
 //! | `auth_passkey_challenge` | until it cannot be answered any more: five minutes. Strangers can start some per minute and source, so run maintenance every few minutes if many do | `passkey.challenge_lifetime` |
+//! | `auth_provider_flow`, `auth_pending_identity` | until they cannot be answered any more: ten minutes. Strangers can start some per minute and source | `federation.flow_lifetime` |
+//! | `auth_provider_session` | until the session must have ended | `session.absolute_lifetime` |
+//! | `auth_logout_token` | 12 minutes: then the token is too old | |
 //! | `auth_captcha` | one hour after it expired | `retention.challenges` |
 //! | `auth_captcha_failures` | until the window has passed | `captcha.window` |
 //! | `auth_attempt` | 24 hours | `retention.attempts` |

@@ -83,6 +83,7 @@
 //! | `link` | `recovery_completed` | another link to object |
 //! | `factor` | `factor_added`, `factor_removed` | which factor |
 //! | `by_browser` | `factor_added` | true for a [passkey](crate::passkey#passkeys-that-the-browser-makes-by-itself) that a browser made by itself, which is no second factor |
+//! | `linked` | `factor_added`, `factor_removed` | true for an [identity at a provider](crate::federation), which is no second factor either |
 //! | `minutes` | `account_locked`, `second_factor_locked` | how long attempts are refused |
 //! | `count`, `first`, `last` | `new_device_digest` | how many sign-ins there were, and the times of the first and the last one |
 //! | `left` | `recovery_code_used` | how many codes are left |

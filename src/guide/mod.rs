@@ -22,6 +22,7 @@
 //! | let people sign in by a mailed link or code | [`mail_login`](crate::mail_login) |
 //! | ask for a second factor: authenticator apps, recovery codes, mailed or texted codes; require one of administrators | [`second_factor`](crate::second_factor) |
 //! | let people sign in with passkeys, without a password | [`passkeys`] |
+//! | let people sign in with Google, GitHub, their company or another provider | [`providers`] |
 //! | check a factor of my own, such as a card or a key | [`second_factor`](crate::second_factor#a-factor-of-your-own) |
 //! | let programs act for an account | [`api_key`](crate::api_key) |
 //! | let a browser skip the second factor for 30 days | [`trusted_device`](crate::trusted_device) |
@@ -122,6 +123,8 @@ pub mod passkeys;
 pub mod permissions;
 pub mod personal_data;
 pub mod pgbouncer;
+#[cfg(all(feature = "federation", feature = "routes"))]
+pub mod providers;
 pub mod proxies;
 pub mod registration_modes;
 pub mod routes;

@@ -13,6 +13,9 @@
 //! | second factors: the name of an authenticator, its encrypted seed, digests of recovery codes, times | `auth_totp`, `auth_recovery_code` | until they are removed, or the account is erased |
 //! | [passkeys](crate::passkey): their names, public keys and ids, the model of the authenticator, times; a random number by which authenticators know the account | `auth_passkey`, `auth_passkey_user` | until they are removed, or the account is erased |
 //! | challenges of passkeys: purpose, session, times | `auth_passkey_challenge` | until the first maintenance after five minutes |
+//! | identities of [providers](crate::federation): the subject, mail address and name that the provider told, times; its tokens, encrypted, if the provider keeps them | `auth_provider_identity` | until they are unlinked, or the account is erased |
+//! | sign-ins at providers that are not finished, and identities about which the person is asked: mail address and name | `auth_provider_flow`, `auth_pending_identity` | until the first maintenance after ten minutes |
+//! | which sessions began with which identity, as digests | `auth_provider_session` | until the session must have ended |
 //! | recoveries by administrators: reason, new address, times | `auth_account_recovery` | 180 days after the time for it, or until the account is erased |
 //! | [API keys](crate::api_key): name, scopes, times, the network of the last use; a digest of the key | `auth_api_key` | 30 days after the key ended |
 //! | [trusted devices](crate::trusted_device): network address, browser, times; a digest of the token | `auth_trusted_device` | until the trust ends, 30 days; one that ended earlier may stay as long |

@@ -15,6 +15,7 @@
 //! | `/second-factor` and below, `/totp` and below, `/recovery-codes`, `/sent-codes` and below, `/trusted-devices` and below, `/reauthenticate/challenge` | [`second_factor::routes(&auth)`](crate::second_factor::routes) |
 //! | `/passkeys` and below, `/login/passkey` and below | [`passkey::routes(&auth)`](crate::passkey::routes) |
 //! | `/.well-known/webauthn` | [`passkey::well_known(&auth)`](crate::passkey::well_known), at the root |
+//! | `/oauth` and below, `/pending-identity` and below | [`federation::routes(&auth)`](crate::federation::routes) |
 //! | `/account`, `/account/keep`, `/account/export` | [`own_account::routes(&auth)`](crate::own_account::routes) |
 //! | `/.well-known/change-password` | [`password_change::well_known(&auth)`](crate::password_change::well_known), at the root |
 //!

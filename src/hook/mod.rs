@@ -16,6 +16,7 @@
 //! | store your own fields of a registration | `reads_profile` and [`after_register`](Hooks::after_register) |
 //! | refuse some registrations, for example by the domain of the address | [`before_register`](Hooks::before_register) |
 //! | give each person who registers a role | `after_register`, with `call.auth.roles().within(txn)` |
+//! | decide who may use a provider, by the claims | [`before_provider`](Hooks::before_provider) |
 //! | refuse some sign-ins, for example at a certain time | [`before_login`](Hooks::before_login) |
 //! | count or record sign-ins in your own table | [`after_login`](Hooks::after_login) |
 //! | remove what your tables keep for a session | [`before_logout`](Hooks::before_logout); only a sign-out calls it, no other end of a session |
@@ -85,6 +86,8 @@ pub enum RegistrationCause {
     /// A stranger [signs in by mail](crate::mail_login) with an address that no account has. It is
     /// already proved.
     MailLogin,
+    /// A stranger [signs in with a provider](crate::federation). The address is proved, if there is one.
+    Provider,
     /// The service creates its first administrator, see [`bootstrap`](crate::bootstrap).
     FirstAdministrator,
 }
@@ -170,6 +173,50 @@ pub struct SigningIn<'a> {
     /// Where the request comes from.
     pub client: &'a ClientInfo,
     /// When the sign-in happens.
+    pub at: Timestamp,
+}
+
+/// What happens with an identity at a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProviderUse {
+    /// It gets an account.
+    Register,
+    /// It is linked to an account, because its owner wants it.
+    Link,
+    /// It is linked to an account with the same mail address.
+    LinkByMail,
+    /// It signs in.
+    SignIn,
+    /// It proves again who a signed-in person is.
+    StepUp,
+}
+
+/// A user comes with an identity at a provider. It was checked.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct UsingProvider<'a> {
+    /// The instance. In a hook, call only methods that work `within(txn)`: see [`Hooks`].
+    pub auth: &'a Portcullis,
+    /// The account. `None` if the identity is about to get one.
+    pub account: Option<&'a Account>,
+    /// What happens.
+    pub purpose: ProviderUse,
+    /// The name of the provider.
+    pub provider: &'a str,
+    /// Its issuer, which identifies the person together with the subject.
+    pub issuer: &'a str,
+    /// The subject.
+    pub subject: &'a str,
+    /// The mail address that the provider told. It identifies nobody.
+    pub email: Option<&'a str>,
+    /// True if the provider is [trusted](crate::config::MailTrust) for this address.
+    pub email_trusted: bool,
+    /// All claims that the provider told, as an object.
+    pub claims: &'a Value,
+    /// Where the request comes from.
+    pub client: &'a ClientInfo,
+    /// When the request was made.
     pub at: Timestamp,
 }
 
@@ -355,6 +402,17 @@ pub trait Hooks: Send + Sync + 'static {
         async { Ok(()) }
     }
 
+    /// Called before an identity at a provider gets an account, is linked, or signs in. Refuse people whom you
+    /// do not know, for example by their groups in the claims.
+    fn before_provider(
+        &self,
+        using: UsingProvider<'_>,
+        txn: &DatabaseTransaction,
+    ) -> impl Future<Output = HookResult> + Send {
+        let _ = (using, txn);
+        async { Ok(()) }
+    }
+
     /// Called before a session is ended by its owner. A refusal leaves the user signed in, so
     /// refuse only for a good reason.
     fn before_logout(
@@ -537,6 +595,7 @@ hook_list! {
     after_register(Registering),
     before_login(SigningIn),
     after_login(SigningIn),
+    before_provider(UsingProvider),
     before_logout(SigningOut),
     after_logout(SigningOut),
     before_password_change(ChangingPassword),
@@ -688,6 +747,17 @@ kept! {
         factors: PassedFactors = PassedFactors::clone, std::convert::identity;
         client: ClientInfo = ClientInfo::clone, std::convert::identity;
     }
+    KeptUsingProvider => UsingProvider {
+        purpose: ProviderUse, email_trusted: bool, at: Timestamp;
+        auth: Portcullis = Portcullis::clone, std::convert::identity;
+        account: Option<Account> = Option::<&Account>::cloned, Option::as_ref;
+        provider: String = str::to_owned, String::as_str;
+        issuer: String = str::to_owned, String::as_str;
+        subject: String = str::to_owned, String::as_str;
+        email: Option<String> = |text: Option<&str>| text.map(str::to_owned), Option::as_deref;
+        claims: Value = Value::clone, std::convert::identity;
+        client: ClientInfo = ClientInfo::clone, std::convert::identity;
+    }
     KeptSigningOut => SigningOut {
         account_id: Option<AccountId>, session_id: SessionId, at: Timestamp;
         auth: Portcullis = Portcullis::clone, std::convert::identity;
@@ -737,6 +807,7 @@ macro_rules! debug_without_names {
 debug_without_names! {
     Registering: account_id,
     SigningIn: account_id,
+    UsingProvider: purpose,
     SigningOut: session_id,
     ChangingPassword: account_id,
     ClosingAccount: account_id,

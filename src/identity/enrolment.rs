@@ -52,8 +52,10 @@ pub(super) fn stand_in_is_over(
     if !(by_device || by_password) || enrolled.is_empty() {
         return false;
     }
-    let second = |factor| {
-        factor == Factor::RecoveryCode || factor != Factor::Password && enrolled.contains(factor)
+    let second = |factor| match factor {
+        Factor::RecoveryCode | Factor::ProviderTwoFactors => true,
+        Factor::Password => false,
+        _ => enrolled.contains(factor),
     };
     // Also one that does not count here, because the session has moved.
     if Factor::ALL.iter().any(|factor| second(*factor) && state.has_proved(*factor)) {
@@ -94,12 +96,15 @@ pub(crate) fn would_lack(context: &Context, identity: &Identity, left: EnrolledF
 /// account lacks none. The first request that finds no such time stores it.
 pub(super) async fn due(
     context: &Context,
+    state: &SessionState,
     account: &Account,
     grants: &Grants,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, AuthError> {
     let config = &context.config.factor;
-    let required = requires_factor(context, account.is_superuser(), grants);
+    // The provider has checked the second factor, and it counts here.
+    let elsewhere = state.has_proved(Factor::ProviderTwoFactors);
+    let required = !elsewhere && requires_factor(context, account.is_superuser(), grants);
     if !required || !account.enrolled.enough(config.least).is_empty() {
         return Ok(None);
     }

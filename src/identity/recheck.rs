@@ -66,7 +66,7 @@ impl Portcullis {
         if enrolment::stand_in_is_over(context, &state, &account, &grants) {
             return Err(over(Ended::Revoked));
         }
-        let due = enrolment::due(context, &account, &grants, now).await?;
+        let due = enrolment::due(context, &state, &account, &grants, now).await?;
         if due.is_some_and(|due| due <= now) {
             return Err(AuthError::NotSignedIn(NotSignedIn::EnrolmentRequired));
         }

@@ -584,7 +584,7 @@ impl RequestIdentity {
                 // The row says that the session is valid. It does not matter who rotated it.
                 Turned::Lost => (false, state.generation),
             };
-            let due = enrolment::due(context, &account, &grants, now).await?;
+            let due = enrolment::due(context, &state, &account, &grants, now).await?;
             let state = Arc::new(state);
             let max_idle = grants.max_idle();
             if due.is_some_and(|due| due <= now) {

@@ -71,12 +71,26 @@ pub fn routes<S: Clone + Send + Sync + 'static>(auth: &Portcullis) -> Router<S> 
 }
 
 async fn methods(State(auth): State<Portcullis>) -> Response {
-    let methods: Vec<&str> =
+    let mut methods: Vec<&str> =
         [("login", "password"), ("mail_login", "mail"), ("passkey", "passkey")]
             .into_iter()
             .filter(|(c, _)| auth.is_mounted(c))
             .map(|(_, m)| m)
             .collect();
+    let providers = auth.context().config.federation.providers.iter();
+    let providers: Vec<_> = providers
+        .filter(|provider| auth.is_mounted("federation") && provider.is_offered())
+        .map(|provider| {
+            serde_json::json!({
+                "name": provider.name(),
+                "label": provider.shown_as(),
+                "registration": provider.registration(),
+            })
+        })
+        .collect();
+    if !providers.is_empty() {
+        methods.push("provider");
+    }
     let registration = if auth.is_mounted("registration") {
         auth.context().config.login.registration.as_str()
     } else {
@@ -86,6 +100,7 @@ async fn methods(State(auth): State<Portcullis>) -> Response {
         "methods": methods,
         "count": methods.len(),
         "registration": registration,
+        "providers": providers,
     }))
 }
 

@@ -712,7 +712,8 @@ impl MailLogin<'_> {
         // By then, everything that the creator of the account has set is deleted.
         let demands = Demands::of_handed_over();
         let session = self.session(row, None, demands, true, confirmation, client);
-        let taking = HandOver { auth: self.auth, row, normal: &to.normal, client, now };
+        let taking =
+            HandOver { auth: self.auth, row, normal: &to.normal, client, now, new_password: true };
         let made = claiming(row, || {
             let (taking, session) = (&taking, &session);
             async move {

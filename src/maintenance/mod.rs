@@ -133,6 +133,8 @@ use crate::captcha::store as captcha_store;
 use crate::context::Context;
 use crate::device_login::store as device_login_store;
 use crate::dpop::store as dpop_store;
+#[cfg(feature = "federation")]
+use crate::federation::store as federation_store;
 use crate::handle::Portcullis;
 use crate::new_device::{self, store as new_device_store};
 use crate::one_time::{LONGEST_COOL_DOWN, store as challenge_store};
@@ -227,6 +229,8 @@ pub struct MaintenanceReport {
     pub dpop_proofs: u64,
     /// Challenges of passkeys that nobody has answered.
     pub passkey_challenges: u64,
+    /// Sign-ins with providers that were not finished, notes about finished ones that are over, and used logout tokens.
+    pub provider_flows: u64,
 }
 
 impl MaintenanceReport {
@@ -235,7 +239,7 @@ impl MaintenanceReport {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
-    fn named(&self) -> [(&'static str, u64); 23] {
+    fn named(&self) -> [(&'static str, u64); 24] {
         [
             ("sessions", self.sessions),
             ("session_data", self.session_data),
@@ -260,6 +264,7 @@ impl MaintenanceReport {
             ("device_requests", self.device_requests),
             ("dpop_proofs", self.dpop_proofs),
             ("passkey_challenges", self.passkey_challenges),
+            ("provider_flows", self.provider_flows),
         ]
     }
 }
@@ -509,6 +514,18 @@ impl Sweep<'_> {
             let begun = &mut report.passkey_challenges;
             let purge = || passkey_store::purge_challenges(&executor, now, BATCH);
             self.batches(&db, begun, purge).await?;
+        }
+        #[cfg(feature = "federation")]
+        {
+            let flows = &mut report.provider_flows;
+            let purge = || federation_store::purge_flows(&executor, now, BATCH);
+            self.batches(&db, flows, purge).await?;
+            let purge = || federation_store::purge_pending(&executor, now, BATCH);
+            self.batches(&db, flows, purge).await?;
+            let purge = || federation_store::purge_sessions(&executor, now, BATCH);
+            self.batches(&db, flows, purge).await?;
+            let purge = || federation_store::purge_logout_tokens(&executor, now, BATCH);
+            self.batches(&db, flows, purge).await?;
         }
 
         if let Some(time) = kept.unverified_accounts {

@@ -114,9 +114,9 @@ message_kinds! {
     /// Tells a further address that it was removed.
     AddressRemoved = "address_removed", Happened, ["address"];
     /// A second factor was added.
-    FactorAdded = "factor_added", Happened, ["address", "factor", "link", "days", "by_browser"];
+    FactorAdded = "factor_added", Happened, ["address", "factor", "link", "days", "by_browser", "linked"];
     /// A second factor was removed.
-    FactorRemoved = "factor_removed", Happened, ["address", "factor"];
+    FactorRemoved = "factor_removed", Happened, ["address", "factor", "linked"];
     /// A recovery code was used.
     RecoveryCodeUsed = "recovery_code_used", Happened, ["address", "left"];
     /// A device was trusted to skip the second factor.

@@ -282,7 +282,7 @@ mod tests {
             let Rendered { subject, text, html, .. } = rendered.expect("it renders");
             assert!(!subject.contains('\n') && subject.contains("The <b>Shop</b>"), "{subject}");
             // These only choose what is said.
-            let said = |name: &&&str| !["purpose", "by_browser"].contains(*name);
+            let said = |name: &&&str| !["purpose", "by_browser", "linked"].contains(*name);
             for name in built_in(*kind).values.iter().filter(said) {
                 assert!(text.contains(&format!(">{name}</a>")), "{kind:?} does not say {name}");
                 assert!(html.contains(name), "{kind:?} does not say {name}");

@@ -24,7 +24,7 @@ pub(super) const MOST_ROWS: u64 = 10_000;
 
 /// The tables whose rows are removed when an account is erased. Sessions come last, because they
 /// lead to the rows that belong to them.
-const ERASED: [&str; 22] = [
+const ERASED: [&str; 26] = [
     "auth_login_name",
     "auth_former_address",
     "auth_account_role",
@@ -40,6 +40,10 @@ const ERASED: [&str; 22] = [
     "auth_passkey",
     "auth_passkey_user",
     "auth_passkey_challenge",
+    "auth_provider_identity",
+    "auth_provider_flow",
+    "auth_pending_identity",
+    "auth_provider_session",
     "auth_trusted_device",
     "auth_api_key",
     "auth_account_recovery",
@@ -215,7 +219,7 @@ const ROLE: &str = "(SELECT r.name FROM auth_role r WHERE r.id = auth_account_ro
 const GROUP: &str = "(SELECT g.name FROM auth_group g WHERE g.id = auth_account_group.group_id)";
 
 /// The tables with a column `account_id`.
-pub(super) const PARTS: [Part; 22] = [
+pub(super) const PARTS: [Part; 26] = [
     Part {
         name: "former_addresses",
         table: "auth_former_address",
@@ -392,6 +396,49 @@ pub(super) const PARTS: [Part; 22] = [
             ("created_at", "created_at", Time),
             ("expires_at", "expires_at", Time),
         ],
+    },
+    Part {
+        name: "provider_identities",
+        table: "auth_provider_identity",
+        order: ("created_at", Order::Asc),
+        columns: &[
+            ("id", "id", Id),
+            ("provider", "provider", Text),
+            ("issuer", "issuer", Text),
+            ("subject", "subject", Text),
+            ("email", "email", Text),
+            ("display_name", "display_name", Text),
+            ("created_at", "created_at", Time),
+            ("last_used_at", "last_used_at", Time),
+        ],
+    },
+    Part {
+        name: "provider_flows",
+        table: "auth_provider_flow",
+        order: ("created_at", Order::Desc),
+        columns: &[
+            ("provider", "provider", Text),
+            ("intent", "intent", Text),
+            ("return_to", "return_to", Text),
+            ("created_at", "created_at", Time),
+            ("expires_at", "expires_at", Time),
+        ],
+    },
+    Part {
+        name: "pending_identities",
+        table: "auth_pending_identity",
+        order: ("created_at", Order::Desc),
+        columns: &[
+            ("provider", "provider", Text),
+            ("created_at", "created_at", Time),
+            ("expires_at", "expires_at", Time),
+        ],
+    },
+    Part {
+        name: "provider_sessions",
+        table: "auth_provider_session",
+        order: ("created_at", Order::Desc),
+        columns: &[("created_at", "created_at", Time), ("expires_at", "expires_at", Time)],
     },
     Part {
         name: "device_requests",

@@ -14,7 +14,7 @@ use super::options::{self, PasskeyOptions, PasskeySignals, RelyingParty};
 use super::store;
 use crate::account::enrolled::{ChangingFactors, FactorChange};
 use crate::account::entity::account;
-use crate::account::{has_unproved_mailbox, store as account_store};
+use crate::account::{has_unproved_mailbox, store as account_store, way_in};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -26,7 +26,6 @@ use crate::base::transaction::transaction;
 use crate::flow::enrolling::{self, Changed, FactorOwner};
 use crate::flow::factor_undo::NewFactor;
 use crate::flow::factors::{self, Recent};
-use crate::handle::Portcullis;
 use crate::identity::{AccountOwner, enrolment, owner};
 use crate::message::{MessageKind, Recipient, Values};
 use crate::outbox::{self, Outgoing};
@@ -349,8 +348,12 @@ impl Passkeys<'_> {
         // One that is one factor signs in alone only if the account asks for no second one.
         let mut signs_in =
             others().filter(|one| one.is_factor && one.verified || enrolled.is_empty());
-        if signs_in.next().is_none() && !has_other_way_in(self.auth, &row) {
-            return Err(PasskeyError::LastWayIn);
+        if signs_in.next().is_none() && !way_in::by_password_or_mail(context, &row) {
+            let db = context.db();
+            let executor = db.executor();
+            if !db.read(way_in::by_provider(&executor, context, row.id, None)).await? {
+                return Err(PasskeyError::LastWayIn);
+            }
         }
         if enrolment::would_lack(context, owner, enrolled)
             && !enrolment::would_lack(context, owner, before)
@@ -436,10 +439,4 @@ impl New {
             last_used_at: None,
         }
     }
-}
-
-/// True if a person could still get in without any passkey: with a password, or by mail.
-fn has_other_way_in(auth: &Portcullis, row: &account::Model) -> bool {
-    let by_mail = row.verified_at.is_some() && row.email.is_some();
-    row.password_hash.is_some() || by_mail && auth.context().notifier.is_some()
 }

@@ -36,6 +36,12 @@ impl Parameters {
         names.len() < self.0.len()
     }
 
+    /// Returns all of them.
+    #[cfg(feature = "federation")]
+    pub(crate) fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// Returns a parameter. An empty one counts as not sent (RFC 6749, section 3.1).
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|(found, value)| found == name && !value.is_empty())?;

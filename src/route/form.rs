@@ -78,6 +78,43 @@ pub(super) async fn redirected(
     }
 }
 
+/// A browser that a provider has sent here. It gets a redirect, as a browser that posted a form does.
+#[cfg(feature = "federation")]
+pub(crate) struct Navigation(Pages);
+
+#[cfg(feature = "federation")]
+impl Navigation {
+    /// Returns `None` for a client that gets JSON. `next` is the page after a success. `back` is the page after a refusal,
+    /// if it is not the login page.
+    pub(crate) fn of(
+        auth: &Portcullis,
+        headers: &http::HeaderMap,
+        extensions: &http::Extensions,
+    ) -> Option<Self> {
+        let forms = Forms { auth: auth.clone(), caller: RouteCaller::Anyone, keeps: &[] };
+        navigates(headers).then(|| Self(Pages::for_browser(forms, headers, extensions)))
+    }
+
+    pub(crate) fn next(mut self, next: Option<ReturnTo>) -> Self {
+        self.0.next = next;
+        self
+    }
+
+    /// The page after a refusal, if it is not the login page.
+    pub(crate) fn back(mut self, back: Option<ReturnTo>) -> Self {
+        self.0.back = back;
+        self
+    }
+
+    pub(crate) fn went_well(&self, response: Response) -> Response {
+        self.0.went_well(response)
+    }
+
+    pub(crate) fn refused(&self, rejection: &Rejection) -> Response {
+        self.0.refused(rejection.response(), rejection, &Fields::default())
+    }
+}
+
 /// The page of the form, and the pages that the answer may lead to.
 struct Pages {
     forms: Forms,
@@ -94,24 +131,34 @@ impl Pages {
     /// Returns `None` for a client that gets JSON.
     fn of(forms: Forms, request: &Request) -> Option<Self> {
         let config = &forms.auth.context().config;
-        let Unauthenticated::LoginPage(page) = &config.service.unauthenticated else {
+        let Unauthenticated::LoginPage(_) = &config.service.unauthenticated else {
             return None;
         };
         let (headers, extensions) = (request.headers(), request.extensions());
         if !(is_form(headers) && navigates(headers)) {
             return None;
         }
+        Some(Self::for_browser(forms, headers, extensions))
+    }
+
+    /// Without a login page, the first page of the service is told.
+    fn for_browser(forms: Forms, headers: &http::HeaderMap, extensions: &http::Extensions) -> Self {
+        let config = &forms.auth.context().config;
         let prefix = prefix_of(&forms.auth, headers, extensions).as_str().to_owned();
-        let ours = |page: &String| format!("{prefix}{page}");
-        Some(Self {
-            login: ours(page),
-            change_password: config.password.change_page.as_ref().map(ours),
-            step_up: config.service.step_up_page.as_ref().map(ours),
+        let ours = |page: &str| format!("{prefix}{page}");
+        let login = match &config.service.unauthenticated {
+            Unauthenticated::LoginPage(page) => ours(page),
+            Unauthenticated::Problem => ours("/"),
+        };
+        Self {
+            login,
+            change_password: config.password.change_page.as_deref().map(ours),
+            step_up: config.service.step_up_page.as_deref().map(ours),
             prefix,
             next: None,
             back: None,
             forms,
-        })
+        }
     }
 
     /// Redirects back to the form. The headers of the refusal are kept, such as `Retry-After`.

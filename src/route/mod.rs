@@ -34,6 +34,8 @@ mod row;
 pub(crate) use body::{Json, JsonOrForm, OptionalBody, Parameters, query, remembers};
 pub(crate) use error::RouteError;
 pub(crate) use form::FormResult;
+#[cfg(feature = "federation")]
+pub(crate) use form::Navigation;
 #[cfg(feature = "test-util")]
 pub(crate) use row::told::be_strict;
 pub(crate) use row::{Row, row};
@@ -45,11 +47,39 @@ pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
     capability: &'static str,
     rows: impl IntoIterator<Item = Row>,
 ) -> Router<S> {
+    mounted(auth, capability, rows, Senders::OwnPages)
+}
+
+/// Makes routes to which other sites and programs send. What they send proves where it comes from, so the same-origin rule does
+/// not apply. Such a route never acts for the session of its request.
+#[cfg(feature = "federation")]
+pub(crate) fn mount_for_anyone<S: Clone + Send + Sync + 'static>(
+    auth: &Portcullis,
+    capability: &'static str,
+    rows: impl IntoIterator<Item = Row>,
+) -> Router<S> {
+    mounted(auth, capability, rows.into_iter().map(Row::from_anywhere), Senders::Anyone)
+}
+
+/// Who may send to a route.
+#[derive(Clone, Copy, PartialEq)]
+enum Senders {
+    OwnPages,
+    #[cfg(feature = "federation")]
+    Anyone,
+}
+
+fn mounted<S: Clone + Send + Sync + 'static>(
+    auth: &Portcullis,
+    capability: &'static str,
+    rows: impl IntoIterator<Item = Row>,
+    senders: Senders,
+) -> Router<S> {
     auth.mount(capability);
     let (router, descriptions) = row::router(auth, rows);
     auth.mark_own_routes(capability, router, descriptions)
         .method_not_allowed_fallback(async || Rejection::new(RouteError::MethodNotAllowed))
-        .layer(from_fn_with_state(auth.clone(), shield))
+        .layer(from_fn_with_state((auth.clone(), senders), shield))
         .layer(auth.layer())
         .with_state(auth.clone())
 }
@@ -59,10 +89,16 @@ pub(crate) fn mount<S: Clone + Send + Sync + 'static>(
 ///
 /// The request runs in a separate task. If its client disconnects, it stops only until a transaction is
 /// open. A panic is answered with 500.
-async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) -> Response {
+async fn shield(
+    State((auth, senders)): State<(Portcullis, Senders)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let flow = auth.clone();
-    let ended =
-        auth.context().database.run_to_end(async move { shielded(flow, request, next).await });
+    let ended = auth
+        .context()
+        .database
+        .run_to_end(async move { shielded(flow, senders, request, next).await });
     let mut response = match ended.await {
         Ok(response) => response,
         Err(died) => {
@@ -77,10 +113,15 @@ async fn shield(State(auth): State<Portcullis>, request: Request, next: Next) ->
     response
 }
 
-async fn shielded(auth: Portcullis, request: Request, next: Next) -> Response {
-    let same_origin = RequestIdentity::of(request.extensions()).and_then(|identity| {
-        identity.check_same_origin(request.method(), request.uri(), request.headers())
-    });
+async fn shielded(auth: Portcullis, senders: Senders, request: Request, next: Next) -> Response {
+    let same_origin =
+        RequestIdentity::of(request.extensions()).and_then(|identity| match senders {
+            Senders::OwnPages => {
+                identity.check_same_origin(request.method(), request.uri(), request.headers())
+            }
+            #[cfg(feature = "federation")]
+            Senders::Anyone => Ok(()),
+        });
     let admitted = match same_origin {
         Ok(()) => match counted(&auth, request.headers(), request.extensions()) {
             Ok(Some((address, quota))) => {

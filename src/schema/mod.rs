@@ -21,8 +21,8 @@ use crate::base::transaction::{Db, Fault};
 use crate::handle::Portcullis;
 use crate::{
     account, account_recovery, api_key, attempt, audit_log, captcha, device_login, dpop,
-    new_device, one_time, outbox, passkey, permission, rate_limit, recovery_code, session,
-    session_data, totp, trusted_device, upkeep,
+    federation, new_device, one_time, outbox, passkey, permission, rate_limit, recovery_code,
+    session, session_data, totp, trusted_device, upkeep,
 };
 
 mod store;
@@ -158,6 +158,11 @@ pub fn tables() -> Vec<Table> {
         table::<passkey::entity::passkey::Entity>(),
         table::<passkey::entity::user::Entity>(),
         table::<passkey::entity::challenge::Entity>(),
+        table::<federation::entity::identity::Entity>(),
+        table::<federation::entity::flow::Entity>(),
+        table::<federation::entity::pending::Entity>(),
+        table::<federation::entity::session::Entity>(),
+        table::<federation::entity::logout_token::Entity>(),
     ]
 }
 

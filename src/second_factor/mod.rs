@@ -755,7 +755,9 @@ fn is_beside(passed: &PassedFactors) -> bool {
         | Factor::MailedCode
         | Factor::TextedCode
         | Factor::Totp
-        | Factor::External => true,
+        | Factor::External
+        | Factor::Provider
+        | Factor::ProviderTwoFactors => true,
         Factor::RecoveryCode | Factor::Passkey | Factor::UnverifiedPasskey => false,
     })
 }

@@ -87,6 +87,17 @@ impl SessionCookie {
         Self { clear_site_data: false, ..Self::named(config, config.passkey_cookie_name()) }
     }
 
+    /// The cookie of browsers that began a sign-in with a provider. The provider leads back from its own site, and browsers
+    /// send no `Strict` cookie then.
+    #[cfg(feature = "federation")]
+    pub(crate) fn of_federation(config: &Config) -> Self {
+        let mut named = Self::named(config, config.federation_cookie_name());
+        if config.cookie.same_site == SameSite::Strict {
+            named.template.set_same_site(cookie::SameSite::Lax);
+        }
+        Self { clear_site_data: false, ..named }
+    }
+
     fn named(config: &Config, name: String) -> Self {
         let same_site = match config.cookie.same_site {
             SameSite::Strict => cookie::SameSite::Strict,

@@ -612,6 +612,12 @@ impl Issued {
         self.session_id
     }
 
+    /// Returns the lineage of the session.
+    #[cfg(feature = "federation")]
+    pub(crate) fn lineage_id(&self) -> Option<LineageId> {
+        self.state.as_ref().map(|state| state.lineage_id)
+    }
+
     /// Returns the account of the session, or `None` for an anonymous one.
     pub fn account_id(&self) -> Option<AccountId> {
         self.account_id

@@ -49,6 +49,8 @@ fn target(account: &Account, factor: Factor) -> Option<String> {
         | Factor::RecoveryCode
         | Factor::Passkey
         | Factor::UnverifiedPasskey
+        | Factor::Provider
+        | Factor::ProviderTwoFactors
         | Factor::External => None,
     };
     address.map(|address| masked(factor, address))

@@ -49,6 +49,22 @@ pub(crate) async fn end<C: ConnectionTrait>(
     Ok(ending(reason, now).filter(Column::Id.eq(id)).exec(db).await?.rows_affected > 0)
 }
 
+/// Ends the sessions of these sign-ins of an account. Returns how many had not ended yet.
+#[cfg(feature = "federation")]
+pub(crate) async fn end_lineages<C: ConnectionTrait>(
+    db: &C,
+    account: AccountId,
+    lineages: &[LineageId],
+    now: Timestamp,
+) -> Result<u64, DbErr> {
+    let ended = ending(Ended::Revoked, now)
+        .filter(Column::AccountId.eq(account))
+        .filter(Column::LineageId.is_in(lineages.iter().copied()))
+        .exec(db)
+        .await?;
+    Ok(ended.rows_affected)
+}
+
 /// Returns the account of a session. `None` for the session of a visitor, and if there is no such
 /// session.
 pub(crate) async fn account_of<C: ConnectionTrait>(

@@ -40,6 +40,7 @@ mod instance;
 #[cfg(feature = "routes")]
 mod matrix;
 mod proofs;
+mod reading;
 mod snapshot;
 mod statements;
 
@@ -47,6 +48,12 @@ pub use client::{TestAnswer, TestClient, TestLogin, TestRequest};
 pub use instance::TestInstance;
 #[cfg(feature = "routes")]
 pub use matrix::AccessMatrix;
+#[cfg(feature = "passkey")]
+#[doc(hidden)]
+pub use reading::reads_attestation;
+#[cfg(feature = "federation")]
+#[doc(hidden)]
+pub use reading::reads_provider;
 pub use statements::StatementCounter;
 
 /// Makes clients and checks for tests. See the [module page](self).

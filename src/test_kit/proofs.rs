@@ -51,6 +51,8 @@ pub(super) fn kinds() -> BTreeSet<String> {
         Factor::MailedCode | Factor::TextedCode => None,
         // What a browser returns for a passkey is an object and no text, and is bound to its challenge.
         Factor::Passkey | Factor::UnverifiedPasskey => None,
+        // What a provider answers is bound to its browser.
+        Factor::Provider | Factor::ProviderTwoFactors => None,
     });
     // The codes of a device login, and what a person was shown of it; keys of clients and of programs.
     let programs =

@@ -522,7 +522,7 @@ impl Verification<'_> {
         )
         .transport(confirmation.transport)
         .replacing(before.and_then(|before| sign_in::replaces(before, None)));
-        let taking = HandOver { auth: self.auth, row, normal, client, now };
+        let taking = HandOver { auth: self.auth, row, normal, client, now, new_password: true };
         let made = claiming(row, || {
             let (taking, session) = (&taking, &session);
             async move {

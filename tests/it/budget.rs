@@ -439,7 +439,7 @@ on_every_database! {
             ("confirm", 200, 13),
             ("ask", 202, 11),
             ("confirm", 200, 20),
-            ("undo", 204, 28),
+            ("undo", 204, 29),
         ];
         assert_eq!(costs, expected);
     }

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use portcullis::account_recovery::{NewRecovery, RecoveryActor};
-use portcullis::config::Unauthenticated;
+use portcullis::config::{TwoFactors, Unauthenticated};
 use portcullis::login::{BasicCredentials, LoginError};
 use portcullis::permission::RoleDefinition;
 use portcullis::{
@@ -15,6 +15,7 @@ use portcullis::{
 use reqwest::Method;
 use serde_json::json;
 
+use crate::federation::{self, liar::Liar};
 use crate::login_form;
 use crate::on_every_database;
 use crate::passkey::{self, Authenticator};
@@ -55,6 +56,10 @@ enum Way {
     Passkey,
     /// A passkey that the browser has made by itself, which is one.
     PasskeyByBrowser,
+    /// A provider, which is one factor.
+    Provider,
+    /// A provider that says that it has checked two, which counts.
+    ProviderTwoFactors,
 }
 
 /// What an account must do.
@@ -83,7 +88,7 @@ const CHANGE: &str = "password_change_required";
 const NO_WAY: &str = "no way";
 
 /// Where each way leads under each of the [`POLICIES`].
-const TABLE: [(Way, [&str; 5]); 15] = [
+const TABLE: [(Way, [&str; 5]); 17] = [
     (Way::Json, [FULL, FACTOR, ENROL, FULL, CHANGE]),
     (Way::Form, [FULL, FACTOR, ENROL, FULL, CHANGE]),
     (Way::Basic, [FULL, FACTOR, ENROL, FULL, CHANGE]),
@@ -104,6 +109,8 @@ const TABLE: [(Way, [&str; 5]); 15] = [
     (Way::Recovery, [FULL, FULL, ENROL, FULL, FULL]),
     (Way::Passkey, [FULL, FULL, FULL, FULL, CHANGE]),
     (Way::PasskeyByBrowser, [FULL, FACTOR, ENROL, FULL, CHANGE]),
+    (Way::Provider, [FULL, FACTOR, ENROL, FULL, CHANGE]),
+    (Way::ProviderTwoFactors, [FULL, FULL, FULL, FULL, CHANGE]),
 ];
 
 /// The application, with sign-ins of its own.
@@ -157,6 +164,7 @@ struct Person<'a> {
     name: String,
     email: String,
     passkey: Option<Authenticator>,
+    provider: &'a Liar,
 }
 
 impl Person<'_> {
@@ -257,6 +265,11 @@ impl Person<'_> {
                 let authenticator = self.passkey.as_ref().expect("a passkey");
                 passkey::sign_in(&mut self.browser, authenticator).await
             }
+            Way::Provider | Way::ProviderTwoFactors => {
+                let amr = if way == Way::Provider { json!(["pwd"]) } else { json!(["pwd", "mfa"]) };
+                self.provider.set(|lies| lies.claims = json!({ "amr": amr }));
+                federation::liar::sign_in(&mut self.browser, self.provider).await
+            }
             Way::TrustedDevice => {
                 self.browser.cookie = None;
                 self.login(PASSWORD).await
@@ -296,6 +309,8 @@ impl Person<'_> {
 on_every_database! {
     async fn no_way_to_sign_in_leads_past_what_an_account_must_do(probe: Probe) {
         let mut probe = probe;
+        let liar = Liar::start(&probe, "liar").await;
+        let provider = liar.provider().counts_as_two_when(TwoFactors::amr(["mfa"]));
         let nodes = [Duration::ZERO, 90 * DAY].map(|grace| {
             probe.rebuilt(|builder| builder.configure(|config| {
                 config.service.bearer = true;
@@ -306,7 +321,7 @@ on_every_database! {
                 config.mail.per_source = None;
                 config.rate.per_source = None;
                 config.rate.per_principal = None;
-            }))
+            }).provider(provider.clone()))
         });
         let admin = RoleDefinition::new("admin", ["user:read"]).requires_factor(true);
         nodes[0].roles().define([admin]).await.expect("it is defined");
@@ -327,7 +342,14 @@ on_every_database! {
                 }
                 let browser = Browser::new(sites[at]);
                 let (bearer, passkey) = (None, None);
-                let mut person = Person { probe: &probe, browser, bearer, id, name, email, passkey };
+                let provider = &liar;
+                let mut person =
+                    Person { probe: &probe, browser, bearer, id, name, email, passkey, provider };
+                if matches!(way, Way::Provider | Way::ProviderTwoFactors) {
+                    let found = probe.auth.accounts().find(id).await.expect("it answers");
+                    let account = found.expect("an account");
+                    federation::linked(&probe.auth, &account, &liar, &person.name).await;
+                }
                 if matches!(way, Way::Passkey | Way::PasskeyByBrowser) {
                     let found = probe.auth.accounts().find(id).await.expect("it answers");
                     let account = found.expect("an account");

@@ -112,3 +112,53 @@ fn a_permission_prints_as_written_and_implies_itself_and_what_is_below() {
         bodies::permission(&bytes);
     });
 }
+
+#[test]
+fn an_attestation_object_has_one_form() {
+    let options = serde_json::json!({ "rp": { "id": "example.com" }, "user": { "id": "AAAA" },
+        "challenge": "AAAA" });
+    let credential = crate::passkey::Authenticator::p256().create(&options);
+    let object = credential["response"]["attestationObject"].as_str().expect("a text");
+    let object = data_encoding::BASE64URL_NOPAD.decode(object.as_bytes()).expect("base64url");
+    assert!(portcullis::test_kit::reads_attestation(&object));
+    bodies::attestation(&object);
+    for at in 0..object.len() {
+        for bit in 0..8 {
+            let mut changed = object.clone();
+            changed[at] ^= 1 << bit;
+            bodies::attestation(&changed);
+        }
+    }
+    let changes = proptest::collection::vec((0..object.len(), any::<u8>()), 1..6);
+    hold(4096, changes, |changes| {
+        let mut changed = object.clone();
+        for (at, byte) in changes {
+            changed[at] = byte;
+        }
+        bodies::attestation(&changed);
+    });
+    hold(2048, proptest::collection::vec(any::<u8>(), 0..200), |bytes| {
+        bodies::attestation(&bytes);
+    });
+}
+
+#[test]
+fn what_a_provider_sends_without_a_signature_counts_nowhere() {
+    let keys = serde_json::json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "one",
+        "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" }] });
+    let document = serde_json::json!({ "issuer": "https://login.example",
+        "authorization_endpoint": "https://login.example/a", "token_endpoint": "https://login.example/t",
+        "jwks_uri": "https://login.example/k" });
+    for good in [keys.to_string(), document.to_string()] {
+        assert!(portcullis::test_kit::reads_provider(good.as_bytes()), "{good}");
+        let insertion = (0..=good.len(), "[\"{}:,\\[\\]a-z0-9.]{1,6}");
+        hold(2048, insertion, |(at, text)| {
+            let (before, after) = good.split_at(at);
+            bodies::provider(format!("{before}{text}{after}").as_bytes());
+        });
+    }
+    hold(2048, "[A-Za-z0-9_-]{0,60}\\.[A-Za-z0-9_-]{0,60}\\.[A-Za-z0-9_-]{0,90}", |token| {
+        bodies::provider(token.as_bytes());
+    });
+    hold(2048, proptest::collection::vec(any::<u8>(), 0..300), |bytes| bodies::provider(&bytes));
+}

@@ -34,7 +34,8 @@ fn app(probe: &Probe) -> Router {
             "/auth",
             routes
                 .merge(portcullis::second_factor::routes(&probe.auth))
-                .merge(portcullis::passkey::routes(&probe.auth)),
+                .merge(portcullis::passkey::routes(&probe.auth))
+                .merge(portcullis::federation::routes(&probe.auth)),
         )
         .layer(probe.auth.layer())
 }
@@ -67,6 +68,14 @@ fn account_routes(other: &str) -> Vec<(&'static str, Method, String, Option<Valu
         (Factors::TEXT, Method::POST, text("/passkeys/challenge"), None),
         (Factors::TEXT, Method::POST, text("/passkeys/challenge/conditional"), None),
         (Factors::TEXT, Method::DELETE, text("/passkeys/nothing"), None),
+        (Factors::TEXT, Method::GET, text("/oauth"), None),
+        (Factors::TEXT, Method::DELETE, text("/oauth/nobody"), None),
+        (
+            Factors::TEXT,
+            Method::POST,
+            text("/pending-identity/link"),
+            Some(json!({ "id": "nothing" })),
+        ),
         (Factors::TEXT, Method::GET, text("/recovery-codes"), None),
         (Factors::TEXT, Method::POST, text("/recovery-codes"), Some(json!({}))),
         (LoginNames::TEXT, Method::GET, text("/login-names"), None),

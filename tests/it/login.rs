@@ -613,7 +613,8 @@ on_every_database! {
             answer.json()
         };
         let expected = |registration: &str| {
-            json!({ "methods": ["password"], "count": 1, "registration": registration })
+            json!({ "methods": ["password"], "count": 1, "registration": registration,
+                "providers": [] })
         };
         let all = |auth: &Portcullis| axum::Router::new().nest("/auth", auth.routes());
         assert_eq!(methods(&probe.auth, all(&probe.auth)).await, expected("open"));

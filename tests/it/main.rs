@@ -32,6 +32,7 @@ mod every_way_in;
 mod external_factor;
 mod factor_race;
 mod factor_undo;
+mod federation;
 mod flood;
 mod fuzz;
 mod group;

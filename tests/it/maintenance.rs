@@ -899,7 +899,7 @@ const FILLED: usize = 20_000;
 
 /// The tables that maintenance does not clean, each with the reason why it does not grow without
 /// limit.
-const STAY: [(&str, &str); 16] = [
+const STAY: [(&str, &str); 17] = [
     ("auth_maintenance", "one row"),
     (
         "auth_marker",
@@ -922,6 +922,7 @@ const STAY: [(&str, &str); 16] = [
     ("auth_recovery_code", "ten for an account, and they go with the account"),
     ("auth_passkey", "a few for an account, and they go with it"),
     ("auth_passkey_user", "one row for an account, and it goes with the account"),
+    ("auth_provider_identity", "one of each provider for an account, and they go with it"),
 ];
 
 #[test]
@@ -952,7 +953,7 @@ fn every_table_is_cleaned_or_stays_for_a_reason() {
 
 /// The tables that maintenance cleans, with the values that fill them from a counter `i`. `{id}`
 /// and `{bytes}` stand for values of those types.
-const FILLING: [(&str, &str, &str); 22] = [
+const FILLING: [(&str, &str, &str); 26] = [
     (
         "auth_account",
         "id, username, must_change_password, superuser, epoch, version, enrolled_factors, created_at",
@@ -1009,6 +1010,22 @@ const FILLING: [(&str, &str, &str); 22] = [
         "digest, purpose, created_at, expires_at",
         "{bytes}, 'p', {late}, {late}",
     ),
+    (
+        "auth_provider_flow",
+        "digest, provider, intent, browser, redirect_uri, remember, created_at, expires_at",
+        "{bytes}, 'p', 'sign_in', {bytes}, '', TRUE, {late}, {late}",
+    ),
+    (
+        "auth_pending_identity",
+        "id, provider, browser, told, told_key_id, remember, created_at, expires_at",
+        "{id}, 'p', {bytes}, '', '', TRUE, {late}, {late}",
+    ),
+    (
+        "auth_provider_session",
+        "lineage_id, account_id, identity, created_at, expires_at",
+        "{id}, {id}, {bytes}, {late}, {late}",
+    ),
+    ("auth_logout_token", "digest, expires_at", "{bytes}, {late}"),
     ("auth_denial", "account_id, rule, minute, count", "{id}, 'r', {late}, 1"),
     (
         "auth_trusted_device",

@@ -29,7 +29,7 @@ pub(crate) struct Shape {
 pub(crate) type Shapes = BTreeMap<String, Shape>;
 
 /// The indexes that are not keys. The entities do not describe them.
-const LOOKUPS: [(&str, &[&str]); 51] = [
+const LOOKUPS: [(&str, &[&str]); 62] = [
     ("auth_account_group", &["group_id"]),
     ("auth_account_recovery", &["account_id"]),
     ("auth_account_recovery", &["expires_at"]),
@@ -81,6 +81,17 @@ const LOOKUPS: [(&str, &[&str]); 51] = [
     ("auth_passkey", &["account_id"]),
     ("auth_passkey_challenge", &["account_id"]),
     ("auth_passkey_challenge", &["expires_at"]),
+    ("auth_provider_identity", &["account_id"]),
+    ("auth_provider_flow", &["account_id"]),
+    ("auth_provider_flow", &["expires_at"]),
+    ("auth_pending_identity", &["account_id"]),
+    ("auth_pending_identity", &["browser"]),
+    ("auth_pending_identity", &["expires_at"]),
+    ("auth_provider_session", &["account_id"]),
+    ("auth_provider_session", &["identity"]),
+    ("auth_provider_session", &["provider_session"]),
+    ("auth_provider_session", &["expires_at"]),
+    ("auth_logout_token", &["expires_at"]),
 ];
 
 fn described() -> Shapes {
@@ -427,6 +438,10 @@ fn the_entities_describe_every_table_with_its_keys() {
             "auth_passkey.account_id -> auth_account.id",
             "auth_passkey_challenge.account_id -> auth_account.id",
             "auth_passkey_user.account_id -> auth_account.id",
+            "auth_pending_identity.account_id -> auth_account.id",
+            "auth_provider_flow.account_id -> auth_account.id",
+            "auth_provider_identity.account_id -> auth_account.id",
+            "auth_provider_session.account_id -> auth_account.id",
             "auth_recovery_code.account_id -> auth_account.id",
             "auth_session.account_id -> auth_account.id",
             "auth_told_place.account_id -> auth_account.id",

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 const FLOORS: [&[&str]; 28] = [
     &["base"],
     &["config", "webauthn"],
-    &["message"],
+    &["message", "oidc"],
     &["port"],
     &["context"],
     &["handle"],
@@ -49,6 +49,7 @@ const LEAVES: &[&str] = &[
     "challenge",
     "contact",
     "device_login",
+    "federation",
     "login",
     "login_name",
     "mail_login",
@@ -64,8 +65,12 @@ const LEAVES: &[&str] = &[
 ];
 
 /// Types that must never be printed, each with the file that defines it.
-const SECRETS: [(&str, &str); 42] = [
+const SECRETS: [(&str, &str); 46] = [
     ("api_key/token.rs", "NewKey"),
+    ("config/federation.rs", "AppleKey"),
+    ("federation/browser.rs", "ProviderBrowser"),
+    ("federation/tokens.rs", "ProviderTokens"),
+    ("port.rs", "ProviderRequest"),
     ("identity/credential.rs", "ShownKey"),
     ("own_api_key/mod.rs", "IssuedApiKey"),
     ("base/jwt.rs", "SigningKey"),
@@ -628,6 +633,7 @@ fn few_files_start_a_session_and_each_has_a_reason() {
     check(&rule, "mail_login/mod.rs", "crate::session::StartSession::new(context, db, client)");
     // These flows change the row of the account first, and so lock it themselves.
     let homes = [
+        "federation/sign_in.rs",
         "flow/enrolling.rs",
         "flow/sign_in.rs",
         "mail_login/create.rs",

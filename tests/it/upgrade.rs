@@ -139,6 +139,7 @@ async fn fill(probe: &Probe) -> Value {
     let dora = probe.register("dora").await;
     crate::dpop::Bound::of(&devices, &dora, key).await;
     crate::passkey::fill(probe, &dora).await;
+    crate::federation::fill(probe, &dora).await;
     let devices = probe.rebuilt(|builder| builder.configure(crate::device_login::clients));
     let started = devices.device_login().start("tv").begin(&ClientInfo::default()).await;
     let _started = started.expect("it starts");

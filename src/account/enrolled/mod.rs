@@ -95,13 +95,14 @@ pub(crate) async fn factors_set(
 }
 
 /// Removes all factors of an account at its first verification or its recovery, if it has any, and its trusted
-/// devices with them.
+/// devices and identities at providers with them.
 pub(crate) async fn remove_factors(
     txn: &Txn<'_>,
     context: &Context,
     row: &account::Model,
 ) -> Result<(), DbErr> {
     store::forget_passkeys_by_browser(txn, row.id).await?;
+    store::forget_identities(txn, row.id).await?;
     match row.enrolled_factors {
         0 => Ok(()),
         _ => {
@@ -199,6 +200,10 @@ async fn tell(
         let to = row.email.as_deref().and_then(Recipient::email);
         let values = Values::new().with("factor", factor.in_words());
         let values = values.with_some("address", client.and_then(ClientInfo::address));
+        let values = match factor {
+            Factor::Provider => values.with("linked", true),
+            _ => values,
+        };
         let notice = Outgoing::new(kind, to).account(row.id).values(values);
         outbox::put(txn, context, &notice).await?;
     }

@@ -20,6 +20,8 @@ const TABLES: [(Factor, &str); 3] = [
 
 const PASSKEYS: &str = "auth_passkey";
 
+const IDENTITIES: &str = "auth_provider_identity";
+
 const TRUSTED_DEVICES: &str = "auth_trusted_device";
 
 /// Returns when the password was last replaced through the mailbox.
@@ -95,6 +97,16 @@ pub(crate) async fn forget_passkeys_by_browser<C: ConnectionTrait>(
 ) -> Result<(), DbErr> {
     let which = Expr::col("account_id").eq(id).and(Expr::col("is_factor").eq(false));
     delete(db, Key::Id, PASSKEYS, which).await?;
+    Ok(())
+}
+
+/// Unlinks all identities at providers, because the account goes to another person, or is recovered. The transaction has
+/// locked the row of the account.
+pub(super) async fn forget_identities<C: ConnectionTrait>(
+    db: &C,
+    id: AccountId,
+) -> Result<(), DbErr> {
+    delete(db, Key::Id, IDENTITIES, Expr::col("account_id").eq(id)).await?;
     Ok(())
 }
 
@@ -200,6 +212,10 @@ pub(super) async fn forget_since<C: ConnectionTrait>(
         if db.query_one(&rest).await?.is_none() {
             left = left.left_without(factor);
         }
+    }
+    let linked = Expr::col("account_id").eq(row.id).and(Expr::col("epoch").gte(since));
+    if delete(db, Key::Id, IDENTITIES, linked).await? {
+        forgotten.push(Factor::Provider);
     }
     for (factor, epoch) in FactorEpochs::of(row).0 {
         if left.contains(factor) && epoch >= since {

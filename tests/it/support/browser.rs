@@ -21,6 +21,9 @@ pub const TRUSTED: &str = "__Host-session-trusted";
 /// The name of the cookie of a browser that began a sign-in with a passkey.
 pub const BEGUN: &str = "__Host-session-passkey";
 
+/// The name of the cookie of a browser that began a sign-in with a provider.
+pub const OAUTH: &str = "__Host-session-oauth";
+
 /// A client of one server. It keeps the session cookie like a browser. It sends `Sec-Fetch-Site:
 /// same-origin`, unless it is told otherwise.
 #[derive(Clone)]
@@ -35,6 +38,8 @@ pub struct Browser {
     pub trusted: Option<String>,
     /// The cookie of a browser that began a sign-in with a passkey.
     pub begun: Option<String>,
+    /// The cookie of a browser that began a sign-in with a provider.
+    pub oauth: Option<String>,
     http: Client,
 }
 
@@ -115,13 +120,13 @@ impl Browser {
             .build()
             .expect("a client");
         let (cookie, device, asking, trusted, begun) = (None, None, None, None, None);
-        Self { address, cookie, device, asking, trusted, begun, http }
+        Self { address, cookie, device, asking, trusted, begun, oauth: None, http }
     }
 
     /// Returns another browser, without cookies.
     pub fn stranger(&self) -> Self {
         let (cookie, device, asking, trusted, begun) = (None, None, None, None, None);
-        Self { cookie, device, asking, trusted, begun, ..self.clone() }
+        Self { cookie, device, asking, trusted, begun, oauth: None, ..self.clone() }
     }
 
     /// Returns the same browser with another cookie.
@@ -148,6 +153,7 @@ impl Browser {
             (ASKING, &self.asking),
             (TRUSTED, &self.trusted),
             (BEGUN, &self.begun),
+            (OAUTH, &self.oauth),
         ];
         let pairs: Vec<_> = pairs
             .iter()
@@ -182,6 +188,9 @@ impl Browser {
         }
         if let Some(begun) = answer.cookie_of(BEGUN) {
             self.begun = Some(begun);
+        }
+        if let Some(oauth) = answer.cookie_of(OAUTH) {
+            self.oauth = Some(oauth);
         }
         answer
     }

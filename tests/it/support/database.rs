@@ -232,7 +232,7 @@ async fn sweep(backend: Backend, admin: &DatabaseConnection) {
 }
 
 /// Every table. Tables with references come before the tables to which they refer.
-pub const TABLES: [&str; 38] = [
+pub const TABLES: [&str; 43] = [
     "auth_account_recovery",
     "auth_captcha",
     "auth_captcha_failures",
@@ -242,6 +242,11 @@ pub const TABLES: [&str; 38] = [
     "auth_api_key",
     "auth_device_request",
     "auth_dpop_proof",
+    "auth_logout_token",
+    "auth_provider_session",
+    "auth_pending_identity",
+    "auth_provider_flow",
+    "auth_provider_identity",
     "auth_passkey_challenge",
     "auth_passkey_user",
     "auth_passkey",

@@ -267,7 +267,8 @@ pub fn app(auth: &Portcullis) -> Router {
     let optional = portcullis::anonymous::routes(auth)
         .merge(portcullis::mail_login::routes(auth))
         .merge(portcullis::second_factor::routes(auth))
-        .merge(portcullis::passkey::routes(auth));
+        .merge(portcullis::passkey::routes(auth))
+        .merge(portcullis::federation::routes(auth));
     Router::new()
         .route("/public", get(|| async { "public" }))
         .route("/me", get(|account: Account| async move { account.id().to_string() }))
