@@ -227,9 +227,7 @@ async fn by_id_token(
         if info.get("sub").and_then(Value::as_str) != Some(&*subject) {
             return Err(ProviderRefusal::UserinfoSubject.into());
         }
-        for (name, value) in info {
-            claims.entry(name).or_insert(value);
-        }
+        add(&mut claims, info);
     }
     let two_factors = match &provider.two_factors {
         TwoFactors::Never => false,
@@ -249,6 +247,19 @@ async fn by_id_token(
         claims: Value::Object(claims),
         tokens: None,
     })
+}
+
+/// Adds what the userinfo endpoint told. The ID token counts first. `email_verified` is about the address beside it, so it
+/// comes from where the address comes from.
+fn add(claims: &mut Map<String, Value>, mut info: Map<String, Value>) {
+    match claims.contains_key("email") {
+        true if claims.get("email") == info.get("email") => {}
+        true => drop(info.remove("email_verified")),
+        false => drop(claims.remove("email_verified")),
+    }
+    for (name, value) in info {
+        claims.entry(name).or_insert(value);
+    }
 }
 
 /// Asks a provider without ID tokens who the person is.
@@ -354,4 +365,33 @@ fn display_name(claims: &Map<String, Value>, names: &[&str]) -> Option<String> {
     let shown = names.iter().filter_map(|name| claims.get(*name)?.as_str()).map(str::trim);
     let mut shown = shown.filter(|name| !name.is_empty() && !name.chars().any(char::is_control));
     shown.next().map(|name| name.chars().take(LONGEST_NAME).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_an_address_is_verified_is_told_by_whom_the_address_is_from() {
+        let object = |value: Value| value.as_object().cloned().expect("an object");
+        let added = |token: Value, info: Value| {
+            let mut claims = object(token);
+            add(&mut claims, object(info));
+            Value::Object(claims)
+        };
+        let (a, b) = ("a@example.com", "b@example.com");
+        let verified = json!({ "email": b, "email_verified": true, "hd": "example.com" });
+        // It is about another address.
+        let claims = added(json!({ "email": a }), verified.clone());
+        assert_eq!(claims, json!({ "email": a, "hd": "example.com" }));
+        let claims = added(json!({ "email": a, "email_verified": false }), verified.clone());
+        assert_eq!(claims["email_verified"], false);
+        // The ID token has no address that it could be about.
+        let claims = added(json!({ "email_verified": true }), json!({ "email": b }));
+        assert_eq!(claims, json!({ "email": b }));
+        // Both are about one address.
+        let claims = added(json!({ "email": b }), verified.clone());
+        assert_eq!(claims, verified);
+        assert_eq!(added(json!({ "sub": "x" }), verified.clone())["email_verified"], true);
+    }
 }

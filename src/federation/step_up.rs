@@ -43,7 +43,7 @@ pub(super) async fn step_up(
         told.auth_time.map(|seconds| Timestamp::from_millis(seconds.saturating_mul(1000)));
     // Seconds are rounded down.
     let least = began.created_at.minus(SKEW);
-    if !asked_at.is_some_and(|at| at >= least) {
+    if asked_at.is_none_or(|at| at < least) {
         return Err(FederationError::NotAskedAgain);
     }
     let now = context.now();

@@ -58,7 +58,7 @@ pub(crate) fn mount_for_anyone<S: Clone + Send + Sync + 'static>(
     capability: &'static str,
     rows: impl IntoIterator<Item = Row>,
 ) -> Router<S> {
-    mounted(auth, capability, rows.into_iter().map(Row::from_anywhere), Senders::Anyone)
+    mounted(auth, capability, rows.into_iter().map(Row::of_any_site), Senders::Anyone)
 }
 
 /// Who may send to a route.

@@ -55,7 +55,7 @@ impl Row {
 
     /// Says that the same-origin rule does not apply.
     #[cfg(feature = "federation")]
-    pub(crate) fn from_anywhere(mut self) -> Self {
+    pub(crate) fn of_any_site(mut self) -> Self {
         self.description.errors.retain(|code| *code != "cross_site_request");
         self
     }

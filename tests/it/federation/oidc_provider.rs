@@ -13,7 +13,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/federation/o
 
 /// Starts the provider, which signs with this algorithm and tells of sign-outs there.
 async fn provider(algorithm: &str, logout: &str) -> Program {
-    let folder = std::env::var("PORTCULLIS_TEST_OIDC_PROVIDER").expect("the folder");
+    let folder = crate::support::needed("PORTCULLIS_TEST_OIDC_PROVIDER");
     Program::start(|directory, address| {
         let log = std::fs::File::create(directory.join("log")).expect("a file");
         let port = address.port().to_string();
