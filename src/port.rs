@@ -330,6 +330,7 @@ pub struct ProviderRequest {
 }
 
 impl ProviderRequest {
+    #[cfg_attr(not(feature = "federation"), expect(dead_code, reason = "only federation asks"))]
     pub(crate) fn get(url: &str, private_addresses: bool) -> Self {
         Self { url: url.to_owned(), form: None, authorization: None, private_addresses }
     }

@@ -125,6 +125,10 @@ impl fmt::Debug for ClientAuthentication {
 
 /// The key with which a service proves to Apple who it is.
 #[derive(Clone)]
+#[cfg_attr(
+    not(feature = "federation"),
+    expect(dead_code, reason = "only federation signs with it")
+)]
 pub struct AppleKey {
     pub(crate) team_id: String,
     pub(crate) key_id: String,

@@ -550,11 +550,14 @@ macro_rules! hook_list {
         /// [`Hooks`] without its type.
         trait AnyHooks: Send + Sync {
             fn reads_profile(&self) -> bool;
-            $( fn $method<'a>(
-                &'a self,
-                call: $call<'a>,
-                txn: &'a DatabaseTransaction,
-            ) -> HookFuture<'a, ()>; )+
+            $(
+                #[cfg_attr(not(feature = "federation"), allow(dead_code, reason = "one is for providers"))]
+                fn $method<'a>(
+                    &'a self,
+                    call: $call<'a>,
+                    txn: &'a DatabaseTransaction,
+                ) -> HookFuture<'a, ()>;
+            )+
         }
 
         impl<H: Hooks> AnyHooks for H {
@@ -571,7 +574,9 @@ macro_rules! hook_list {
         }
 
         impl HookList {
-            $( pub(crate) async fn $method(
+            $(
+            #[cfg_attr(not(feature = "federation"), allow(dead_code, reason = "one is for providers"))]
+            pub(crate) async fn $method(
                 &self,
                 call: $call<'_>,
                 txn: &Txn<'_>,
@@ -710,18 +715,21 @@ pub(crate) async fn caught<'a, T>(
 /// The arguments of a hook, owned, because a task cannot borrow them.
 macro_rules! kept {
     ($($kept:ident => $call:ident { $($copied:ident: $copied_type:ty),* ; $($field:ident: $type:ty = $keep:expr, $lend:expr);* $(;)? })+) => { $(
+        #[cfg_attr(not(feature = "federation"), allow(dead_code, reason = "one is for providers"))]
         struct $kept {
             $($copied: $copied_type,)*
             $($field: $type,)*
         }
 
         impl $call<'_> {
+            #[cfg_attr(not(feature = "federation"), allow(dead_code, reason = "one is for providers"))]
             fn kept(self) -> $kept {
                 $kept { $($copied: self.$copied,)* $($field: ($keep)(self.$field),)* }
             }
         }
 
         impl $kept {
+            #[cfg_attr(not(feature = "federation"), allow(dead_code, reason = "one is for providers"))]
             fn call(&self) -> $call<'_> {
                 $call { $($copied: self.$copied,)* $($field: ($lend)(&self.$field),)* }
             }
