@@ -486,13 +486,11 @@ impl Provider {
     }
 
     /// True if people can sign in with it.
-    #[cfg(any(feature = "federation", feature = "passkey"))]
     pub(crate) fn can_sign_in(&self) -> bool {
         self.enabled && self.signs_in
     }
 
     /// Returns its issuer. Together with the subject it identifies a person.
-    #[cfg(feature = "federation")]
     pub(crate) fn issuer(&self) -> &str {
         match &self.kind {
             ProviderKind::OpenId { issuer } => issuer,
@@ -556,6 +554,15 @@ impl Config {
                 );
             }
             let before = &config.providers[..at];
+            let shares = |one: &Provider| one.issuer() == provider.issuer() && one.can_sign_in();
+            check.refuse_if(
+                provider.can_sign_in() && before.iter().any(shares),
+                "federation.providers",
+                format!(
+                    "`{}`: another one has the same issuer, and so the same people",
+                    provider.name
+                ),
+            );
             check.refuse_if(
                 before.iter().any(|one| one.name == provider.name),
                 "federation.providers",

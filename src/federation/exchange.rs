@@ -227,7 +227,7 @@ async fn by_id_token(
         if info.get("sub").and_then(Value::as_str) != Some(&*subject) {
             return Err(ProviderRefusal::UserinfoSubject.into());
         }
-        add(&mut claims, info);
+        add(&mut claims, info, &provider.mail);
     }
     let two_factors = match &provider.two_factors {
         TwoFactors::Never => false,
@@ -250,12 +250,18 @@ async fn by_id_token(
 }
 
 /// Adds what the userinfo endpoint told. The ID token counts first. `email_verified` is about the address beside it, so it
-/// comes from where the address comes from.
-fn add(claims: &mut Map<String, Value>, mut info: Map<String, Value>) {
-    match claims.contains_key("email") {
-        true if claims.get("email") == info.get("email") => {}
-        true => drop(info.remove("email_verified")),
-        false => drop(claims.remove("email_verified")),
+/// comes from where the address comes from. So does the claim that decides about trust.
+fn add(claims: &mut Map<String, Value>, mut info: Map<String, Value>, trust: &MailTrust) {
+    let deciding = match trust {
+        MailTrust::Claim(name) => name,
+        _ => "email_verified",
+    };
+    for name in ["email_verified", deciding] {
+        match claims.contains_key("email") {
+            true if claims.get("email") == info.get("email") => {}
+            true => drop(info.remove(name)),
+            false => drop(claims.remove(name)),
+        }
     }
     for (name, value) in info {
         claims.entry(name).or_insert(value);
@@ -374,11 +380,12 @@ mod tests {
     #[test]
     fn whether_an_address_is_verified_is_told_by_whom_the_address_is_from() {
         let object = |value: Value| value.as_object().cloned().expect("an object");
-        let added = |token: Value, info: Value| {
+        let with = |token: Value, info: Value, trust: &MailTrust| {
             let mut claims = object(token);
-            add(&mut claims, object(info));
+            add(&mut claims, object(info), trust);
             Value::Object(claims)
         };
+        let added = |token, info| with(token, info, &MailTrust::Verified);
         let (a, b) = ("a@example.com", "b@example.com");
         let verified = json!({ "email": b, "email_verified": true, "hd": "example.com" });
         // It is about another address.
@@ -393,5 +400,11 @@ mod tests {
         let claims = added(json!({ "email": b }), verified.clone());
         assert_eq!(claims, verified);
         assert_eq!(added(json!({ "sub": "x" }), verified.clone())["email_verified"], true);
+        // A claim of the provider's own decides in the same way.
+        let own = MailTrust::Claim("edov".to_owned());
+        let claims = with(json!({ "edov": true }), json!({ "email": b }), &own);
+        assert_eq!(claims, json!({ "email": b }));
+        let claims = with(json!({ "email": a }), json!({ "email": b, "edov": true }), &own);
+        assert_eq!(claims, json!({ "email": a }));
     }
 }

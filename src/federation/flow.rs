@@ -12,7 +12,7 @@ use super::error::FederationError;
 use super::exchange::{Code, Told, exchange};
 use super::handle::Federation;
 use super::pending::PendingIdentity;
-use super::remote::Remote;
+use super::remote::{Remote, log_refusal};
 use super::sign_in::{ProviderSignIn, SignedIn};
 use super::{step_up, store};
 use crate::account::has_unproved_mailbox;
@@ -323,7 +323,12 @@ impl Federation<'_> {
             Err(error) if error == "access_denied" || error.starts_with("user_cancelled") => {
                 return Err(FederationError::Cancelled);
             }
-            Err(error) => return Err(FederationError::ProviderFailed(plain(error))),
+            Err(error) => {
+                let (code, provider, error) =
+                    ("provider_failed", &remote.provider.name, plain(error));
+                tracing::warn!(target: "portcullis", code, provider, error, "a provider answered with an error");
+                return Err(FederationError::ProviderFailed(error));
+            }
         };
         let code = Code {
             code,
@@ -393,8 +398,7 @@ impl Federation<'_> {
         client: &ClientInfo,
     ) -> Result<(), Fault> {
         let (context, provider) = (self.auth.context(), &remote.provider.name);
-        let code = "provider_not_accepted";
-        tracing::warn!(target: "portcullis", code, provider, %refusal, "an answer of a provider was not accepted");
+        log_refusal(provider, refusal);
         let event = Event::new(EventKind::LoginFailed, context.now()).from_client(client);
         let event = event.failed("provider_not_accepted");
         transaction!(context.db(), |txn| {

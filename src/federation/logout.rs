@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::FederationError;
 use super::exchange::pair_digest;
 use super::handle::Federation;
-use super::remote::Remote;
+use super::remote::{Remote, log_refusal};
 use super::store;
 use crate::audit_log;
 use crate::base::event::{Event, EventKind};
@@ -41,7 +41,12 @@ impl Federation<'_> {
             now: now.as_secs(),
         };
         let checked = |keys: &_| LogoutToken::check(logout_token, keys, &expected);
-        let token = remote.check(context, checked).await?;
+        let token = remote.check(context, checked).await;
+        if let Err(FederationError::NotAccepted(refusal)) = &token {
+            // Only the provider sees the answer. The operator must know that no session ends.
+            log_refusal(&provider.name, *refusal);
+        }
+        let token = token?;
         let used = pair_digest(issuer, &token.id);
         let identity = token.subject.as_deref().map(|subject| pair_digest(issuer, subject));
         let session = token.sid.as_deref().map(|sid| pair_digest(issuer, sid));

@@ -51,13 +51,15 @@
 //! - Accounts with a second factor, and superusers, are never linked by a mail address. The answer is
 //!   409 `account_exists`: the owner signs in another way and links the identity.
 //! - If an account has the address, and nobody has proved it, the person gets that account, as after a
-//!   [verification](crate::verification): everything that its creator has set, also the password, is removed first.
+//!   [verification](crate::verification): everything that its creator has set, also the password, is removed first. With `OnRequest` this does not happen, and the
+//!   answer is 409 `account_exists`.
 //! - If the service has closed its registration, or needs a verified address, no provider changes that.
 //!
 //! # What it is worth
 //!
 //! A sign-in proves [`Factor::Provider`](crate::Factor::Provider): one factor, at the time that the provider states
-//! (`auth_time`). Without that time, it is not recent. So an account with a second factor is asked for it.
+//! (`auth_time`). Many providers do not state it. Then the sign-in is not recent, except if the account has no other way in and
+//! no second factor. An account with a second factor is asked for it.
 //!
 //! If you trust a provider to have asked for two factors, use
 //! [`counts_as_two_when`](crate::config::Provider::counts_as_two_when). Then the sign-in proves
@@ -66,7 +68,7 @@
 //!
 //! A [step-up](crate::StepUp) opens `GET /oauth/{provider}?intent=step_up&next=/page`. The provider is told to ask again
 //! (`max_age=0`). If it did not ask, or does not say when it asked, the answer is 403 `provider_did_not_ask`. GitHub
-//! and other providers without ID tokens never say it.
+//! and other providers without ID tokens never say it. The clock of the provider may be at most 10 s behind.
 //!
 //! # Linking
 //!
@@ -75,8 +77,9 @@
 //!
 //! `GET /oauth` lists the identities, and `DELETE /oauth/{provider}` unlinks one. To unlink needs a recent
 //! factor, and the account must keep another way in: a password, a verified address, a passkey that signs in alone, or
-//! another identity. Linking and unlinking end all other sessions, and the owner gets a mail. Someone who takes back an account
-//! with a new password unlinks what was linked since.
+//! another identity. Linking and unlinking end all other sessions, and the owner gets a mail. A change of the
+//! mail address that is undone, an undone second factor and a [recovery](crate::account_recovery) unlink what was linked since. A new
+//! password alone unlinks nothing, so look at the list afterwards.
 //!
 //! # The person is asked
 //!
@@ -98,6 +101,8 @@
 //! [`auth.provider_tokens(account, "google")`](crate::Portcullis::provider_tokens) returns them.
 //! [`auth.refresh_provider_tokens(..)`](crate::Portcullis::refresh_provider_tokens) refreshes them: of several requests at once,
 //! one asks the provider, because a provider ends all tokens if one refresh token is used twice. No route returns them.
+//! If you remove an old secret of the service, tokens that are stored under it cannot be opened any more. The next
+//! sign-in stores new ones.
 //!
 //! # The provider signs people out
 //!

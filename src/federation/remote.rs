@@ -58,6 +58,20 @@ fn unavailable(provider: &str, why: &str) -> FederationError {
     FederationError::Unavailable(why.to_owned())
 }
 
+/// Logs why an answer of a provider was not accepted.
+pub(super) fn log_refusal(provider: &str, refusal: ProviderRefusal) {
+    let code = "provider_not_accepted";
+    tracing::warn!(target: "portcullis", code, provider, %refusal, "an answer of a provider was not accepted");
+}
+
+/// Logs why a document of a provider was not accepted. The one before may still be used, so nobody else would learn it.
+fn logged<T>(provider: &Provider, read: Result<T, FederationError>) -> Result<T, FederationError> {
+    if let Err(FederationError::NotAccepted(refusal)) = &read {
+        log_refusal(&provider.name, *refusal);
+    }
+    read
+}
+
 /// Asks a provider. An answer with a status of 500 or above counts as none.
 pub(super) async fn ask(
     context: &Context,
@@ -136,8 +150,9 @@ impl Remote {
             let url = discovery_url(issuer);
             let request = ProviderRequest::get(&url, provider.private_addresses);
             let answer = ask(context, provider, request).await?;
-            let body = only_200(&answer, ProviderRefusal::Metadata)?;
-            Ok(Metadata::read(body, issuer, provider.private_addresses)?)
+            let read = only_200(&answer, ProviderRefusal::Metadata)
+                .and_then(|body| Ok(Metadata::read(body, issuer, provider.private_addresses)?));
+            logged(provider, read)
         };
         self.metadata.get(context, None, fetch).await
     }
@@ -153,8 +168,9 @@ impl Remote {
             let metadata = self.metadata(context).await?;
             let request = ProviderRequest::get(&metadata.key_set, provider.private_addresses);
             let answer = ask(context, provider, request).await?;
-            let body = only_200(&answer, ProviderRefusal::KeySet)?;
-            Ok(KeySet::read(body, provider.algorithm)?)
+            let read = only_200(&answer, ProviderRefusal::KeySet)
+                .and_then(|body| Ok(KeySet::read(body, provider.algorithm)?));
+            logged(provider, read)
         };
         self.keys.get(context, newer_than, fetch).await
     }

@@ -26,6 +26,7 @@ use crate::guard::description::{RouteBody, RouteCaller};
 use crate::handle::Portcullis;
 use crate::identity::request_identity::RequestIdentity;
 use crate::identity::{AccountOwner, AuthError, owner};
+use crate::oidc::ProviderRefusal;
 use crate::route::{
     self, FormResult, JsonOrForm, Navigation, Parameters, mount, mount_for_anyone, row, signed_in,
     signed_in_with,
@@ -130,7 +131,7 @@ const START: [&str; 26] = [
     "use_dpop_nonce",
 ];
 
-const CALLBACK: [&str; 20] = [
+const CALLBACK: [&str; 21] = [
     "account_exists",
     "identity_cannot_sign_in",
     "identity_not_found",
@@ -138,6 +139,7 @@ const CALLBACK: [&str; 20] = [
     "identity_of_other_account",
     "invalid_fields",
     "multiple_credentials",
+    "provider_already_linked",
     "provider_cancelled",
     "provider_did_not_ask",
     "provider_failed",
@@ -231,7 +233,7 @@ async fn begin(
         }
     };
     let location = HeaderValue::try_from(started.location)
-        .map_err(|_| FederationError::from(crate::oidc::ProviderRefusal::Endpoint))?;
+        .map_err(|_| FederationError::from(ProviderRefusal::Endpoint))?;
     let response = see_other(().into_response(), location);
     let mut response = (started.browser, response).into_response();
     response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -293,7 +295,11 @@ async fn callback(
     let finished = finish(&auth, name, &parameters, &client, &parts).await;
     let mut response = match finished {
         Ok((response, next)) => match Navigation::of(&auth, &parts.headers, &parts.extensions) {
-            Some(pages) => pages.back(next.clone()).next(next).went_well(response),
+            // A person who is signed in is asked on the page from which they went away, a stranger on the login page.
+            Some(pages) if signed_in_now(&parts).await => {
+                pages.back(next.clone()).next(next).went_well(response)
+            }
+            Some(pages) => pages.next(next).went_well(response),
             None => response,
         },
         Err((rejection, next)) => {
@@ -373,7 +379,7 @@ async fn form_callback(parameters: Parameters) -> Result<Response, Rejection> {
     let all = parameters.into_pairs();
     let ours = all.iter().filter(|(name, _)| ["state", "code", "error", "iss"].contains(&&**name));
     let query = serde_urlencoded::to_string(ours.collect::<Vec<_>>());
-    let refused = || FederationError::from(crate::oidc::ProviderRefusal::Answer);
+    let refused = || FederationError::from(ProviderRefusal::Answer);
     let query = query.map_err(|_| refused())?;
     let location = HeaderValue::try_from(format!("?{query}")).map_err(|_| refused())?;
     let mut response = StatusCode::SEE_OTHER.into_response();
@@ -388,6 +394,9 @@ async fn backchannel_logout(
     mut parameters: Parameters,
 ) -> Result<Response, Rejection> {
     let provider = named(name)?;
+    if parameters.has_repeated() {
+        return Err(Rejection::new(InvalidLogoutToken(ProviderRefusal::Answer)));
+    }
     let token = parameters.take("logout_token").unwrap_or_default();
     match auth.federation().backchannel_logout(&provider, &token).await {
         Ok(_) => Ok(StatusCode::OK.into_response()),

@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::entity::{identity, session};
 use super::error::FederationError;
-use super::exchange::Told;
+use super::exchange::{KeptTokens, Told};
 use super::keys::FederationKeys;
 use super::remote::Remote;
 use super::store::{self, Used};
 use crate::account::entity::account;
-use crate::account::{Account, AccountError, Email, NewAccount, store as account_store};
+use crate::account::{Account, AccountError, Email, NewAccount, store as account_store, way_in};
 use crate::audit_log;
 use crate::base::client::ClientInfo;
 use crate::base::clock::Timestamp;
@@ -119,7 +119,8 @@ impl ProviderSignIn<'_> {
                         false => Err(FederationError::AccountExists),
                     };
                 }
-                if row.verified_at.is_some() {
+                // Nobody gets an account that may do everything by the word of a provider.
+                if row.verified_at.is_some() || row.superuser {
                     return Err(FederationError::AccountExists);
                 }
                 if account.is_usable(self.now, false) {
@@ -153,11 +154,13 @@ impl ProviderSignIn<'_> {
         Email::parse(email).ok()
     }
 
-    /// Returns what the sign-in proves, and when. Without a time it proves nothing recent.
-    fn proved(&self) -> PassedFactors {
+    /// Returns what the sign-in proves, and when. If the provider does not tell the time, it proves nothing recent, except in
+    /// an account that nobody can enter another way: its owner has nothing else to prove.
+    fn proved(&self, is_only_way: bool) -> PassedFactors {
         let longest = self.auth.context().config.session.absolute_lifetime;
         let at = match self.told.auth_time {
             Some(seconds) => Timestamp::from_millis(seconds.saturating_mul(1000)).min(self.now),
+            None if is_only_way => self.now,
             None => self.now.minus(longest),
         };
         PassedFactors::one(factor_of(self.told), at)
@@ -167,10 +170,11 @@ impl ProviderSignIn<'_> {
         &'s self,
         row: &'s account::Model,
         account: Option<AccountId>,
+        is_only_way: bool,
         demands: Demands,
     ) -> NewSession<'s> {
         let replaces = self.before.and_then(|before| sign_in::replaces(before, account));
-        NewSession::new(self.auth, row, self.proved(), demands, self.client, self.now)
+        NewSession::new(self.auth, row, self.proved(is_only_way), demands, self.client, self.now)
             .remember(self.remember)
             .replacing(replaces)
     }
@@ -194,10 +198,10 @@ impl ProviderSignIn<'_> {
             return Err(FederationError::CannotSignIn);
         };
         let demands = Demands::read(self.auth, &row, self.now).await?;
-        let session = self.session(&row, Some(row.id), demands);
+        let session = self.session(&row, Some(row.id), self.is_only_way(&row).await?, demands);
         let account = Account::from(row.clone());
         let hooks = self.auth.per_instance::<HookList>();
-        let used = used(self.auth, self.told, identity.id, self.now);
+        let used = used(self.auth, self.told, identity.id, Some(identity), self.now);
         let made = transaction!(db, |txn| {
             let locked = match session.lock(txn).await {
                 // The account has changed since it was read.
@@ -227,7 +231,7 @@ impl ProviderSignIn<'_> {
             return Err(FederationError::CannotSignIn);
         }
         let demands = Demands::read(self.auth, row, self.now).await?;
-        let session = self.session(row, Some(row.id), demands);
+        let session = self.session(row, Some(row.id), false, demands);
         let account = Account::from(row.clone());
         let hooks = self.auth.per_instance::<HookList>();
         let new = new_identity(self.auth, self.remote, self.told, row.id, row.epoch, self.now);
@@ -252,7 +256,7 @@ impl ProviderSignIn<'_> {
             }
             let others = store::of_account(txn, row.id).await?;
             if others.iter().any(|other| other.provider == new.provider) {
-                return Err(FederationError::AccountExists);
+                return Err(FederationError::AlreadyLinked);
             }
             hooks.before_provider(self.using(Some(&account), ProviderUse::LinkByMail), txn).await?;
             if !store::insert(txn, new.clone()).await? {
@@ -278,7 +282,7 @@ impl ProviderSignIn<'_> {
         let demands = Demands::of_handed_over().with_new_password();
         // For its new owner this is the first sign-in, which never counts as a new device.
         let fresh = account::Model { last_login_at: None, ..row.clone() };
-        let session = self.session(&fresh, None, demands);
+        let session = self.session(&fresh, None, true, demands);
         let account = Account::from(row.clone());
         let hooks = self.auth.per_instance::<HookList>();
         let taking = HandOver {
@@ -377,12 +381,23 @@ impl ProviderSignIn<'_> {
                 .await?;
             // This is the account's first sign-in, which never counts as a new device.
             let row = account::Model { last_login_at: None, ..row };
-            let session = self.session(&row, None, Demands::of_new(context, &row));
+            let session = self.session(&row, None, true, Demands::of_new(context, &row));
             let made = session.make(txn, Locked::by_the_flow()).await?;
             self.note_session(txn, &made, id).await?;
             Ok::<_, FederationError>(made)
         });
         self.ended(made, None).await
+    }
+
+    /// True if the account has no second factor, and nobody can enter it without a provider. Asked only if it matters.
+    async fn is_only_way(&self, row: &account::Model) -> Result<bool, Fault> {
+        let context = self.auth.context();
+        let has_other = row.enrolled_factors != 0 || way_in::by_password_or_mail(context, row);
+        if self.told.auth_time.is_some() || has_other {
+            return Ok(false);
+        }
+        let db = context.db();
+        Ok(!db.read(way_in::by_passkey(&db.executor(), row)).await?)
     }
 
     fn is_usable(&self, row: &account::Model) -> bool {
@@ -462,10 +477,24 @@ pub(super) fn using<'s>(
 }
 
 /// Returns what a use of an identity changes in its row.
-pub(super) fn used(auth: &Portcullis, told: &Told, id: ProviderIdentityId, now: Timestamp) -> Used {
+/// Many providers give a refresh token only at the first
+/// sign-in, so the one in the row stays until there is another one.
+pub(super) fn used(
+    auth: &Portcullis,
+    told: &Told,
+    id: ProviderIdentityId,
+    row: Option<&identity::Model>,
+    now: Timestamp,
+) -> Used {
     let keys = auth.per_instance::<FederationKeys>();
     let tokens = told.tokens.as_ref().map(|tokens| {
-        let sealed = keys.seal_tokens(tokens, id.as_uuid().as_bytes());
+        let mut tokens = tokens.clone();
+        if tokens.refresh_token.is_none() {
+            let kept = row.and_then(|row| row.tokens_key_id.as_deref().zip(row.tokens.as_deref()));
+            let kept = kept.and_then(|kept| keys.open_tokens(kept, id.as_uuid().as_bytes()));
+            tokens.refresh_token = kept.and_then(|kept: KeptTokens| kept.refresh_token);
+        }
+        let sealed = keys.seal_tokens(&tokens, id.as_uuid().as_bytes());
         (sealed.text, sealed.key_id)
     });
     Used { email: told.email.clone(), display_name: told.display_name.clone(), tokens, at: now }
@@ -481,7 +510,7 @@ pub(super) fn new_identity(
     now: Timestamp,
 ) -> identity::Model {
     let id = ProviderIdentityId::new(now);
-    let Used { email, display_name, tokens, at } = used(auth, told, id, now);
+    let Used { email, display_name, tokens, at } = used(auth, told, id, None, now);
     let (tokens, tokens_key_id) = tokens.unzip();
     identity::Model {
         id,

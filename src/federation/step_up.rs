@@ -50,7 +50,7 @@ pub(super) async fn step_up(
     let factor = factor_of(told);
     let account: &Account = identity.account();
     let hooks = auth.per_instance::<HookList>();
-    let used = used(auth, told, linked.id, now);
+    let used = used(auth, told, linked.id, Some(&linked), now);
     let issued = transaction!(db, |txn| {
         again.lock(txn).await?;
         let using = using(auth, remote, told, Some(account), ProviderUse::StepUp, client, now);

@@ -70,6 +70,8 @@ pub(super) async fn record_use<C: ConnectionTrait>(
         update = update
             .col_expr(identity::Column::Tokens, Expr::value(Some(tokens)))
             .col_expr(identity::Column::TokensKeyId, Expr::value(Some(key)))
+            // A refresh that is under way is about the tokens before.
+            .col_expr(identity::Column::RefreshingAt, Expr::value(None::<i64>))
             .col_expr(
                 identity::Column::TokensVersion,
                 Expr::col(identity::Column::TokensVersion).add(1),
@@ -116,10 +118,11 @@ pub(super) async fn begin_refresh<C: ConnectionTrait>(
     Ok(updated.rows_affected > 0)
 }
 
-/// Stores refreshed tokens, or ends the attempt without new ones.
+/// Stores refreshed tokens, or ends the attempt that began at `began` without new ones.
 pub(super) async fn end_refresh<C: ConnectionTrait>(
     db: &C,
     row: &identity::Model,
+    began: Timestamp,
     tokens: Option<(String, String)>,
 ) -> Result<bool, DbErr> {
     let mut update = identity::Entity::update_many()
@@ -133,6 +136,7 @@ pub(super) async fn end_refresh<C: ConnectionTrait>(
     let updated = update
         .filter(identity::Column::Id.eq(row.id))
         .filter(identity::Column::TokensVersion.eq(row.tokens_version))
+        .filter(identity::Column::RefreshingAt.eq(began))
         .exec(db)
         .await?;
     Ok(updated.rows_affected > 0)

@@ -14,7 +14,7 @@ use crate::base::clock::Timestamp;
 use crate::base::id::AccountId;
 use crate::handle::Portcullis;
 
-/// How long a refresh may take, before another request may try it.
+/// How long a refresh may take at least, before another request may try it. The endpoints may have to be read first.
 const REFRESH: Duration = Duration::from_secs(30);
 
 /// The tokens of an account at a provider. They are secrets, so their `Debug` is blank.
@@ -78,7 +78,7 @@ impl Portcullis {
         let now = context.now();
         let db = context.db();
         let executor = db.executor();
-        let since = now.minus(REFRESH);
+        let since = now.minus(REFRESH.max(3 * context.config.federation.timeout));
         if !db.retry(|| store::begin_refresh(&executor, &row, since, now)).await? {
             return Err(FederationError::Refreshing);
         }
@@ -88,8 +88,10 @@ impl Portcullis {
         ];
         let answer = match request_tokens(context, &remote, form).await {
             Ok(answer) => answer,
+            // It may have used the token, and the answer was lost. So the next attempt waits.
+            Err(error @ FederationError::Unavailable(_)) => return Err(error),
             Err(error) => {
-                db.retry(|| store::end_refresh(&executor, &row, None)).await?;
+                db.retry(|| store::end_refresh(&executor, &row, now, None)).await?;
                 return Err(error);
             }
         };
@@ -97,7 +99,7 @@ impl Portcullis {
         let keys = self.per_instance::<FederationKeys>();
         let sealed = keys.seal_tokens(&tokens, row.id.as_uuid().as_bytes());
         let sealed = (sealed.text, sealed.key_id);
-        let stored = || store::end_refresh(&executor, &row, Some(sealed.clone()));
+        let stored = || store::end_refresh(&executor, &row, now, Some(sealed.clone()));
         if !db.retry(stored).await? {
             // A sign-in has stored newer ones meanwhile, or the identity was unlinked.
             return Err(FederationError::Refreshing);

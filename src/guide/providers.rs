@@ -72,7 +72,8 @@
 //!
 //! # The page that asks
 //!
-//! With `OnRequest`, and after linking, the login page and the page named in `next` get `?result=identity_pending`.
+//! After a sign-in with `OnRequest`, the browser comes to the login page with `?result=identity_pending`. After linking it comes to the page
+//! named in `next`, with the same parameter.
 //! Show the name, the provider and the address from `GET /pending-identity`, and post the decision with the `id`:
 //!
 //! ```html
@@ -122,5 +123,6 @@
 //! | 503 `provider_unavailable` | the log has a warning "a provider cannot be asked" with the reason, for example a private address |
 //! | 403 `provider_not_accepted` | the detail says which check failed. "signed with another algorithm": see [`Provider::algorithm`](crate::config::Provider::algorithm). "names another issuer": write the issuer as the discovery document does |
 //! | 403 `provider_flow_ended` right after the first sign-in | the callback has another host than the page with the button, so the cookie is missing; or `cookie.secure` does not fit a page on http |
+//! | sessions go on after people sign out at the provider | the log has a warning "an answer of a provider was not accepted": for example, its logout tokens do not have the type `logout+jwt` |
 //! | everybody gets an account without an address | the provider is not trusted for it: see above |
 //! | the second factor is not asked for | [`counts_as_two_when`](crate::config::Provider::counts_as_two_when) matches |

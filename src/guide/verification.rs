@@ -48,11 +48,11 @@
 //!
 //! | attack | protection |
 //! |---|---|
-//! | classic and federated merge: the victim signs in through a provider and is merged into the attacker's account | there is no sign-in through a provider yet, so no accounts are merged; the person who verifies the address takes the account over |
+//! | classic and federated merge: the victim signs in through a provider and is merged into the attacker's account | an identity is linked only to an account that has proved the same address; otherwise the person takes the account over, as with a link, see [`federation`](crate::federation) |
 //! | unexpired session: the attacker stays signed in while the victim takes over the account | the hand-over increases the account's epoch: every existing session ends with its next request, on every node |
 //! | trojan identifier: the attacker adds their own address or number, to get access later | the hand-over removes every name except the username and the verified address; an account cannot get [more names](crate::login_name) before its main address is verified |
 //! | unexpired change of address: the attacker starts a change to their own address, to finish it later | the hand-over ends all open codes and links of the account; they are also bound to its epoch |
-//! | provider that verifies nothing: the attacker claims the victim's address at such a provider | there is no sign-in through a provider yet |
+//! | provider that verifies nothing: the attacker claims the victim's address at such a provider | a provider's word counts only for the addresses for which you [trust](crate::config::MailTrust) it |
 //!
 //! Portcullis does not change data that your application stores by account id. If some of that data must not
 //! survive a hand-over, look for `user_verified` with the detail `handed over` in the audit log.

@@ -28,6 +28,9 @@ pub enum ProviderRefusal {
     /// The provider did not accept the code.
     #[error("the provider did not accept the code")]
     Code,
+    /// The provider did not accept the client id or the client secret.
+    #[error("the provider did not accept the client id or the secret")]
+    Client,
     /// There is no ID token.
     #[error("the provider sent no ID token")]
     NoIdToken,

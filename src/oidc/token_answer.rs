@@ -54,9 +54,11 @@ impl TokenAnswer {
         let unreadable = ProviderRefusal::TokenAnswer;
         let answer = object(body);
         // GitHub answers an error with 200.
-        let is_error = answer.as_ref().is_some_and(|answer| answer.contains_key("error"));
-        if is_error {
-            return Err(ProviderRefusal::Code);
+        if let Some(error) = answer.as_ref().and_then(|answer| answer.get("error")) {
+            let of_client =
+                ["invalid_client", "unauthorized_client", "incorrect_client_credentials"];
+            let is_of_client = error.as_str().is_some_and(|error| of_client.contains(&error));
+            return Err(if is_of_client { ProviderRefusal::Client } else { ProviderRefusal::Code });
         }
         let answer = answer.filter(|_| status == 200).ok_or(unreadable)?;
         let text = |name: &str| match answer.get(name) {

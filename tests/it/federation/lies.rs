@@ -76,6 +76,7 @@ on_every_database! {
             (Says::text(200, "application/json", "[]"), "token endpoint"),
             (Says::text(200, "application/json", ""), "token endpoint"),
             (Says::text(400, "application/json", "{\"error\":\"invalid_grant\"}"), "did not accept the code"),
+            (Says::text(401, "application/json", "{\"error\":\"invalid_client\"}"), "the client id or the secret"),
             (Says::text(200, "application/json", "{\"error\":\"bad_verification_code\"}"), "did not accept the code"),
             (Says::text(404, "text/plain", "nothing here"), "token endpoint"),
         ] {
@@ -168,18 +169,25 @@ on_every_database! {
 
     async fn private_addresses_are_not_asked_unless_allowed(probe: Probe) {
         let liar = Liar::start(&probe, "liar").await;
-        // The issuer itself.
-        let https = liar.issuer.replace("http://", "https://");
-        let auth = with(&probe, Provider::openid("liar", &https, "id", "secret"));
-        let mut browser = browser(&auth).await;
-        refused(&browser.get("/auth/oauth/liar").await, 503, "provider_unavailable");
-        let local = https.replace("127.0.0.1", "localhost");
-        let auth = with(&probe, Provider::openid("liar", &local, "id", "secret"));
-        let mut there = browser.at(serve(app(&auth)).await);
-        refused(&there.get("/auth/oauth/liar").await, 503, "provider_unavailable");
-        assert_eq!(liar.asked("/document"), 0);
-        let plain = probe.rebuilt(|builder| builder.configure(crate::passkey::public));
-        let _ = plain;
+        // It counts who connects, before TLS.
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let connected = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = std::sync::Arc::clone(&connected);
+        tokio::spawn(async move {
+            while listener.accept().await.is_ok() {
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+        let page = browser(&with(&probe, liar.provider())).await;
+        for (host, allowed) in [("127.0.0.1", false), ("localhost", false), ("localhost", true)] {
+            let provider = Provider::openid("liar", format!("https://{host}:{port}"), "id", "secret");
+            let provider = if allowed { provider.danger_private_addresses() } else { provider };
+            let mut there = page.at(serve(app(&with(&probe, provider))).await);
+            refused(&there.get("/auth/oauth/liar").await, 503, "provider_unavailable");
+            let connected = connected.load(std::sync::atomic::Ordering::SeqCst);
+            assert_eq!(connected > 0, allowed, "{host}");
+        }
         let refused_by_build = portcullis::Portcullis::builder(probe.db.clone())
             .secret(probe.secret.clone())
             .public_url("https://example.com")

@@ -84,10 +84,7 @@ on_every_database! {
         // An account with a second factor needs that one.
         auth.accounts().set_enrolled_factors(account.id(), [Factor::Totp]).await.expect("it is set");
         let client = portcullis::ClientInfo::default();
-        let start = auth.sessions().start(&account, &client).factor(Factor::Password);
-        let start = start.await.expect("a session");
         let account = auth.accounts().find(account.id()).await.expect("it answers").expect("there");
-        let _ = start;
         let start = auth.sessions().start(&account, &client).factor(Factor::Password);
         let mut session = alice.with_cookie(&token_of(&start.await.expect("a session")));
         let answer = session.get("/auth/oauth/liar?intent=link").await;

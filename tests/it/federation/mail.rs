@@ -72,7 +72,7 @@ on_every_database! {
         assert_eq!(signed_in(&sign_in(&mut alice.stranger(), &liar).await), id);
         // Another identity of this provider with the address is not linked too.
         liar.is("alice's other one", "alice@example.com", true);
-        refused(&sign_in(&mut alice.stranger(), &liar).await, 409, "account_exists");
+        refused(&sign_in(&mut alice.stranger(), &liar).await, 409, "provider_already_linked");
         assert_eq!((identities(&probe).await, accounts(&probe).await), (1, 1));
     }
 
@@ -99,6 +99,11 @@ on_every_database! {
         let boss = portcullis::account::NewAccount::email("boss@example.com").verified().superuser();
         auth.accounts().create(boss).await.expect("an account");
         liar.is("boss", "boss@example.com", true);
+        refused(&sign_in(&mut alice.stranger(), &liar).await, 409, "account_exists");
+        // The same for one that nobody has proved yet.
+        let chief = portcullis::account::NewAccount::email("chief@example.com").superuser();
+        auth.accounts().create(chief).await.expect("an account");
+        liar.is("chief", "chief@example.com", true);
         refused(&sign_in(&mut alice.stranger(), &liar).await, 409, "account_exists");
         // A disabled account keeps its address.
         liar.is("alice", "alice@example.com", true);

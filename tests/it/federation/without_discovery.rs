@@ -79,6 +79,55 @@ on_every_database! {
         refused(&answer, 404, "provider_not_found");
     }
 
+    async fn an_account_with_no_other_way_in_can_get_one_after_each_sign_in(probe: Probe) {
+        let liar = Liar::start(&probe, "liar").await;
+        let auth = with(&probe, hub(&liar));
+        let mut alice = browser(&auth).await;
+        let id = signed_in(&sign_in(&mut alice, &liar).await);
+        // The provider never tells when it has asked, and vouches for no address.
+        assert_eq!(alice.get("/auth/oauth/liar?intent=link").await.status, 303);
+        probe.clock.advance(6 * MINUTE);
+        let address = json!({ "email": "alice@example.com" });
+        refused(&alice.post("/auth/email", address.clone()).await, 401, "insufficient_user_authentication");
+        assert_eq!(signed_in(&sign_in(&mut alice, &liar).await), id);
+        let answer = alice.post("/auth/email", address).await;
+        assert!(answer.status < 300, "{}", answer.text);
+        // With a password, the sign-in is old again: the owner can prove that.
+        let password = portcullis::account::NewAccount::username("bob");
+        let bob = auth.registration().create(password, PASSWORD).await.expect("an account");
+        liar.set(|lies| drop(lies.says.insert("/user", Says::json(&json!({ "id": 7, "login": "bob" })))));
+        linked(&auth, &bob, &liar, "unused").await;
+        let mut elsewhere = alice.stranger();
+        assert_eq!(signed_in(&sign_in(&mut elsewhere, &liar).await), bob.id().to_string());
+        let answer = elsewhere.get("/auth/oauth/liar?intent=link").await;
+        refused(&answer, 401, "insufficient_user_authentication");
+    }
+
+    async fn a_refresh_token_stays_until_there_is_another_one(probe: Probe) {
+        let liar = Liar::start(&probe, "liar").await;
+        let auth = with(&probe, liar.provider().keep_tokens());
+        let mut alice = browser(&auth).await;
+        let id = signed_in(&sign_in(&mut alice, &liar).await).parse().expect("an id");
+        liar.set(|lies| lies.tokens = json!({ "refresh_token": null, "access_token": "access-later" }));
+        signed_in(&sign_in(&mut alice.stranger(), &liar).await);
+        let tokens = auth.provider_tokens(id, "liar").await.expect("they are kept");
+        assert_eq!((&**tokens.access_token, tokens.refresh_token.as_ref().map(|token| token.to_string())),
+            ("access-later", Some("refresh 0".to_owned())));
+        liar.repents();
+        assert!(auth.refresh_provider_tokens(id, "liar").await.is_ok());
+        // Nobody knows whether a provider that did not answer has used the token, so it is not sent again at once.
+        liar.set(|lies| drop(lies.says.insert("/token", Says::text(500, "text/plain", ""))));
+        let asked = liar.asked("/token");
+        for code in ["provider_unavailable", "provider_tokens_refreshing"] {
+            let error = auth.refresh_provider_tokens(id, "liar").await.expect_err("it is refused");
+            assert_eq!(portcullis::Problem::code(&error), code);
+        }
+        assert_eq!(liar.asked("/token") - asked, 1);
+        liar.repents();
+        probe.clock.advance(4 * MINUTE);
+        assert!(auth.refresh_provider_tokens(id, "liar").await.is_ok());
+    }
+
     async fn tokens_are_kept_only_if_asked_for_and_encrypted(probe: Probe) {
         let liar = Liar::start(&probe, "liar").await;
         let auth = with(&probe, liar.provider());
