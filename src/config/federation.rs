@@ -554,9 +554,15 @@ impl Config {
                 );
             }
             let before = &config.providers[..at];
-            let shares = |one: &Provider| one.issuer() == provider.issuer() && one.can_sign_in();
+            // The issuer of OAuth 2.0 is a text of the operator. A wrong one would mix up the people of two providers.
+            let is_oauth = |one: &Provider| matches!(one.kind, ProviderKind::OAuth(_));
+            let shares = |one: &Provider| {
+                let both_sign_in = one.can_sign_in() && provider.can_sign_in();
+                one.issuer() == provider.issuer()
+                    && (both_sign_in || is_oauth(one) || is_oauth(provider))
+            };
             check.refuse_if(
-                provider.can_sign_in() && before.iter().any(shares),
+                before.iter().any(shares),
                 "federation.providers",
                 format!(
                     "`{}`: another one has the same issuer, and so the same people",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::FederationError;
 use super::exchange::pair_digest;
 use super::handle::Federation;
-use super::remote::{Remote, log_refusal};
+use super::remote::Remote;
 use super::store;
 use crate::audit_log;
 use crate::base::event::{Event, EventKind};
@@ -44,7 +44,7 @@ impl Federation<'_> {
         let token = remote.check(context, checked).await;
         if let Err(FederationError::NotAccepted(refusal)) = &token {
             // Only the provider sees the answer. The operator must know that no session ends.
-            log_refusal(&provider.name, *refusal);
+            remote.log_logout_refusal(*refusal, now);
         }
         let token = token?;
         let used = pair_digest(issuer, &token.id);

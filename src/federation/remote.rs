@@ -104,6 +104,7 @@ impl PerInstance for Providers {
                 metadata: Kept::default(),
                 keys: Kept::default(),
                 asked_for_key: Mutex::default(),
+                logged_logout: Mutex::default(),
             };
             (provider.name.clone(), Arc::new(remote))
         });
@@ -118,6 +119,8 @@ pub(super) struct Remote {
     keys: Kept<KeySet>,
     /// When the key set was last read because of an unknown key.
     asked_for_key: Mutex<Option<Timestamp>>,
+    /// When a refused logout token was last logged.
+    logged_logout: Mutex<Option<Timestamp>>,
 }
 
 impl Remote {
@@ -194,14 +197,26 @@ impl Remote {
     }
 
     fn may_ask_for_key(&self, now: Timestamp) -> bool {
-        let mut asked = self.asked_for_key.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that was set back must not stop this for long.
-        let waits = asked.is_some_and(|at| now.since(at) < UNKNOWN_KEY && at <= now);
-        if !waits {
-            *asked = Some(now);
-        }
-        !waits
+        is_due(&self.asked_for_key, UNKNOWN_KEY, now)
     }
+
+    /// Logs why a logout token was not accepted, at most once a minute: everybody can send one.
+    pub(super) fn log_logout_refusal(&self, refusal: ProviderRefusal, now: Timestamp) {
+        if is_due(&self.logged_logout, Duration::from_secs(60), now) {
+            log_refusal(&self.provider.name, refusal);
+        }
+    }
+}
+
+/// True if the last time is at least `pause` ago. Then it is `now`.
+fn is_due(last: &Mutex<Option<Timestamp>>, pause: Duration, now: Timestamp) -> bool {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    // A clock that was set back must not stop this for long.
+    let waits = last.is_some_and(|at| now.since(at) < pause && at <= now);
+    if !waits {
+        *last = Some(now);
+    }
+    !waits
 }
 
 fn only_200(answer: &HttpAnswer, refusal: ProviderRefusal) -> Result<&[u8], FederationError> {
