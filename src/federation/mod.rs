@@ -41,7 +41,7 @@
 //! | policy | what happens |
 //! |---|---|
 //! | `Automatic` (default) | if the provider is trusted for the mail address, and one account has proved the same address, the identity is linked to that account, and its owner gets a mail. Otherwise there is a new account |
-//! | `Open` | a new account |
+//! | `Open` | a new account, or 409 `account_exists` if an account has proved the same trusted address |
 //! | `OnRequest` | the person is [asked](#the-person-is-asked) |
 //! | `Closed` | 403 `identity_not_linked`: only signed-in people can link it |
 //!

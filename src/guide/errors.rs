@@ -107,7 +107,7 @@
 //! | `provider_cancelled` | 403 | the person did not agree at the provider |
 //! | `provider_failed` | 403 | the provider answered with an error; the detail has its code |
 //! | `provider_not_accepted` | 403 | what the provider sent was not accepted; the detail says which check failed |
-//! | `provider_unavailable` | 503 | the provider did not answer, or not as the standard says |
+//! | `provider_unavailable` | 503 | the provider did not answer in time, failed, or has a private address; for ten seconds afterwards it is not asked again |
 //! | `identity_not_linked` | 403 | no account has this identity, and the provider gives nobody an account |
 //! | `account_exists` | 409 | an account has this mail address; sign in to it another way, then link the identity |
 //! | `verified_address_needed` | 403 | the service needs a mail address for which the provider is trusted; register another way |

@@ -59,7 +59,8 @@
 //!
 //! Set [`service.unauthenticated`](crate::config::ServiceConfig::unauthenticated) to a login page. Then the browser comes
 //! back to a page in every case: to `next`, to the [page of the next step](crate::page), or to the login page with `?error=` and a code.
-//! Without a login page the callback answers JSON.
+//! Without a login page it comes to `/` instead. If the person is
+//! signed in, a refusal leads back to `next`, with `?error=`. A client that is no browser gets JSON.
 //!
 //! | code | what to tell the person |
 //! |---|---|
