@@ -112,7 +112,7 @@ impl ProviderSignIn<'_> {
             if let Some((name, row)) = db.read(found).await? {
                 let account = Account::from(row.clone());
                 if name.verified_at.is_some() && row.verified_at.is_some() {
-                    // Whoever has set up a second factor, or may do everything, links it in a session.
+                    // The owner of an account with a second factor, and a superuser, links it in a session.
                     let is_plain = row.enrolled_factors == 0 && !row.superuser;
                     return match policy == ProviderPolicy::Automatic && is_plain {
                         true => Ok(Gets::Account(row, email)),

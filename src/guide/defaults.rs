@@ -230,7 +230,7 @@
 //! | `federation.timeout` | 5 s | a person waits for the answer, which needs up to three requests |
 //! | `federation.metadata_age` | 1 h | a provider that changes its keys shows the new ones before it uses them. An unknown key is looked up at once, but at most every five minutes |
 //! | policy of a provider | automatic | what most services want. It links only by an address that both sides have proved |
-//! | mail addresses of a provider | not trusted; Google and Apple: those that they host | whoever makes a trusted provider state an address gets the account |
+//! | mail addresses of a provider | not trusted; Google and Apple: those that they host | a person who makes a trusted provider state an address gets the account |
 //! | two factors at a provider | never count | the service decides which provider it trusts for this |
 //! | tokens of a provider | forgotten | what is not stored cannot be stolen |
 //! | algorithm of ID tokens | RS256 | the only one that every OpenID provider has |

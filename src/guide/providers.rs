@@ -91,7 +91,8 @@
 //!
 //! # For which addresses a provider is trusted
 //!
-//! Whoever can make a trusted provider state an address gets the account with this address, if the account has no second factor. So
+//! If a person can make a trusted provider state an address, they get the account with this address. Only accounts with
+//! a second factor, and superusers, are protected. So
 //! trust a provider only for addresses that it controls:
 //!
 //! | provider | default | reason |

@@ -1,4 +1,4 @@
-//! The ways to sign in to an account. Whoever removes one looks at what is left.
+//! The ways to sign in to an account. Code that removes one first checks here what is left.
 
 use sea_orm::{ConnectionTrait, DbErr};
 
